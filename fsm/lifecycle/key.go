@@ -1,0 +1,106 @@
+package lifecycle
+
+// Label is one k=v of a key, kept sorted by Name.
+type Label struct {
+	Name  string `cbor:"1,keyasint" json:"name"`
+	Value string `cbor:"2,keyasint" json:"value"`
+}
+
+// Origin says who made something, when, and by which request.
+type Origin struct {
+	At        Instant `cbor:"1,keyasint" json:"at"`
+	By        string  `cbor:"2,keyasint" json:"by"`
+	RequestID string  `cbor:"3,keyasint,omitempty" json:"request_id"`
+	Index     uint64  `cbor:"4,keyasint" json:"index"`
+}
+
+// Key is a named logical signing key.
+type Key struct {
+	Rev           uint64    `cbor:"1,keyasint"`
+	ID            KeyID     `cbor:"2,keyasint"`
+	Purpose       Purpose   `cbor:"3,keyasint"`
+	Alg           Algorithm `cbor:"4,keyasint"`
+	Bits          int       `cbor:"5,keyasint,omitempty"`
+	Custody       Custody   `cbor:"6,keyasint"`
+	Node          NodeID    `cbor:"7,keyasint,omitempty"` // singleton custody only
+	Owner         string    `cbor:"8,keyasint"`
+	Reason        string    `cbor:"9,keyasint"` // business reason
+	ConfirmBy     Instant   `cbor:"10,keyasint,omitempty"`
+	Labels        []Label   `cbor:"11,keyasint,omitempty"`
+	Policy        Policy    `cbor:"12,keyasint"`
+	PolicyVersion uint64    `cbor:"13,keyasint"`
+	Active        uint64    `cbor:"14,keyasint,omitempty"` // number of the active version, 0 = none
+	Newest        uint64    `cbor:"15,keyasint"`           // number of the newest version
+	Created       Origin    `cbor:"16,keyasint"`
+}
+
+// Revocation says why and since when a version or instance is not to be trusted.
+type Revocation struct {
+	Reason           Reason  `cbor:"1,keyasint" json:"reason"`
+	At               Instant `cbor:"2,keyasint" json:"at"`
+	By               string  `cbor:"3,keyasint" json:"by"`
+	CompromisedSince Instant `cbor:"4,keyasint,omitempty" json:"compromised_since,omitempty"`
+	Comment          string  `cbor:"5,keyasint,omitempty" json:"comment,omitempty"`
+	Index            uint64  `cbor:"6,keyasint" json:"index"`
+}
+
+// Version is one generation of a Key.
+type Version struct {
+	Rev           uint64      `cbor:"1,keyasint"`
+	Key           KeyID       `cbor:"2,keyasint"`
+	Number        uint64      `cbor:"3,keyasint"`
+	State         State       `cbor:"4,keyasint"`
+	SuspendedFrom State       `cbor:"5,keyasint,omitempty"`
+	SinceAt       Instant     `cbor:"6,keyasint"` // when State was entered
+	Created       Origin      `cbor:"7,keyasint"`
+	PublishedAt   Instant     `cbor:"8,keyasint,omitempty"`
+	ActivatedAt   Instant     `cbor:"9,keyasint,omitempty"`
+	DeactivatedAt Instant     `cbor:"10,keyasint,omitempty"`
+	Withdrawn     bool        `cbor:"11,keyasint,omitempty"` // out of the trust set, verify window over
+	Distrusted    bool        `cbor:"12,keyasint,omitempty"` // out of the trust set by revoke --distrust
+	Revocation    *Revocation `cbor:"13,keyasint,omitempty"`
+	DestroyAt     Instant     `cbor:"14,keyasint,omitempty"` // destruction asked for; not before
+	Erasing       bool        `cbor:"15,keyasint,omitempty"` // nodes may erase their instances now
+}
+
+// Instance is a Version's key pair in one node's HSM partition.
+type Instance struct {
+	Rev         uint64      `cbor:"1,keyasint"`
+	Key         KeyID       `cbor:"2,keyasint"`
+	Version     uint64      `cbor:"3,keyasint"`
+	Node        NodeID      `cbor:"4,keyasint"`
+	CKAID       CKAID       `cbor:"5,keyasint"`
+	Condition   Condition   `cbor:"6,keyasint"`
+	IntentAt    Instant     `cbor:"7,keyasint"`
+	SPKI        []byte      `cbor:"8,keyasint,omitempty"` // DER SubjectPublicKeyInfo
+	KID         string      `cbor:"9,keyasint,omitempty"` // RFC 7638 SHA-256 thumbprint, base64url
+	Driver      string      `cbor:"10,keyasint,omitempty"`
+	Attributes  []string    `cbor:"11,keyasint,omitempty"` // PKCS#11 attributes read back, "CKA_SENSITIVE=true", sorted
+	ReadyAt     Instant     `cbor:"12,keyasint,omitempty"`
+	PublishedAt Instant     `cbor:"13,keyasint,omitempty"` // in the trust set since
+	AdmittedAt  Instant     `cbor:"14,keyasint,omitempty"` // may sign since: its lead has passed
+	Revocation  *Revocation `cbor:"15,keyasint,omitempty"`
+	Detail      string      `cbor:"16,keyasint,omitempty"` // of the last report of its node
+	ErasedAt    Instant     `cbor:"17,keyasint,omitempty"`
+}
+
+// Distrusts reports whether a status answer must say revoked for the version.
+func (v *Version) Distrusts() bool {
+	return v.State == Compromised || v.State == Destroyed || v.Distrusted
+}
+
+// InTrustSet reports whether verifiers must accept signatures of the version.
+func (v *Version) InTrustSet() bool {
+	return v.PublishedAt != 0 && !v.Withdrawn && !v.Distrusts()
+}
+
+// InTrustSet reports whether the instance's public key belongs to the trust set
+// of v, its version. A lost instance stays: what it signed is still to be verified.
+func (i *Instance) InTrustSet(v *Version) bool {
+	return v.InTrustSet() && i.PublishedAt != 0 && i.KID != "" && i.Condition != InstanceBad && i.Condition != Pending
+}
+
+// MaySign reports whether the instance may sign for callers, with v its version.
+func (i *Instance) MaySign(v *Version) bool {
+	return v.State.MaySign() && i.Condition == Ready && i.AdmittedAt != 0
+}
