@@ -1,0 +1,14 @@
+//go:build !unix
+
+package disk
+
+import (
+	"errors"
+	"os"
+)
+
+var errPlatform = errors.New("servers run on Linux and macOS only")
+
+func acquire(string, string) (*os.File, error) { return nil, errPlatform }
+
+func freeBytes(string) (uint64, error) { return 0, errPlatform }
