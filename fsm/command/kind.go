@@ -1,0 +1,104 @@
+package command
+
+import "strconv"
+
+// Kind is the number of a command in the log. Numbers are never reused.
+type Kind uint16
+
+const (
+	KindInit             Kind = 1
+	KindAdvanceClock     Kind = 2
+	KindRaiseFormat      Kind = 3
+	KindMarkCheckpoint   Kind = 4
+	KindRecordCheckpoint Kind = 5
+	KindSetSettings      Kind = 6
+
+	KindAddJoinToken  Kind = 10
+	KindJoinNode      Kind = 11
+	KindUpdateNode    Kind = 12
+	KindSetVoter      Kind = 13
+	KindSetNodeStatus Kind = 14
+
+	KindCreateKey         Kind = 20
+	KindPrepareVersion    Kind = 21
+	KindPlanInstances     Kind = 22
+	KindBindInstance      Kind = 23
+	KindReportCondition   Kind = 24
+	KindPublishVersion    Kind = 25
+	KindActivateVersion   Kind = 26
+	KindAdmitInstance     Kind = 27
+	KindSuspendVersion    Kind = 28
+	KindResumeVersion     Kind = 29
+	KindDeactivateVersion Kind = 30
+	KindWithdrawVersion   Kind = 31
+	KindRevoke            Kind = 32
+	KindScheduleDestroy   Kind = 33
+	KindBeginErasure      Kind = 34
+	KindConfirmErased     Kind = 35
+	KindSetPolicy         Kind = 36
+
+	KindAddPrincipal    Kind = 50
+	KindRevokePrincipal Kind = 51
+	KindAddToken        Kind = 52
+	KindRevokeToken     Kind = 53
+)
+
+var registry = map[Kind]struct {
+	name string
+	new  func() Body
+}{
+	KindInit:              {"Init", func() Body { return new(Init) }},
+	KindAdvanceClock:      {"AdvanceClock", func() Body { return new(AdvanceClock) }},
+	KindRaiseFormat:       {"RaiseFormat", func() Body { return new(RaiseFormat) }},
+	KindMarkCheckpoint:    {"MarkCheckpoint", func() Body { return new(MarkCheckpoint) }},
+	KindRecordCheckpoint:  {"RecordCheckpoint", func() Body { return new(RecordCheckpoint) }},
+	KindSetSettings:       {"SetSettings", func() Body { return new(SetSettings) }},
+	KindAddJoinToken:      {"AddJoinToken", func() Body { return new(AddJoinToken) }},
+	KindJoinNode:          {"JoinNode", func() Body { return new(JoinNode) }},
+	KindUpdateNode:        {"UpdateNode", func() Body { return new(UpdateNode) }},
+	KindSetVoter:          {"SetVoter", func() Body { return new(SetVoter) }},
+	KindSetNodeStatus:     {"SetNodeStatus", func() Body { return new(SetNodeStatus) }},
+	KindCreateKey:         {"CreateKey", func() Body { return new(CreateKey) }},
+	KindPrepareVersion:    {"PrepareVersion", func() Body { return new(PrepareVersion) }},
+	KindPlanInstances:     {"PlanInstances", func() Body { return new(PlanInstances) }},
+	KindBindInstance:      {"BindInstance", func() Body { return new(BindInstance) }},
+	KindReportCondition:   {"ReportCondition", func() Body { return new(ReportCondition) }},
+	KindPublishVersion:    {"PublishVersion", func() Body { return new(PublishVersion) }},
+	KindActivateVersion:   {"ActivateVersion", func() Body { return new(ActivateVersion) }},
+	KindAdmitInstance:     {"AdmitInstance", func() Body { return new(AdmitInstance) }},
+	KindSuspendVersion:    {"SuspendVersion", func() Body { return new(SuspendVersion) }},
+	KindResumeVersion:     {"ResumeVersion", func() Body { return new(ResumeVersion) }},
+	KindDeactivateVersion: {"DeactivateVersion", func() Body { return new(DeactivateVersion) }},
+	KindWithdrawVersion:   {"WithdrawVersion", func() Body { return new(WithdrawVersion) }},
+	KindRevoke:            {"Revoke", func() Body { return new(Revoke) }},
+	KindScheduleDestroy:   {"ScheduleDestroy", func() Body { return new(ScheduleDestroy) }},
+	KindBeginErasure:      {"BeginErasure", func() Body { return new(BeginErasure) }},
+	KindConfirmErased:     {"ConfirmErased", func() Body { return new(ConfirmErased) }},
+	KindSetPolicy:         {"SetPolicy", func() Body { return new(SetPolicy) }},
+	KindAddPrincipal:      {"AddPrincipal", func() Body { return new(AddPrincipal) }},
+	KindRevokePrincipal:   {"RevokePrincipal", func() Body { return new(RevokePrincipal) }},
+	KindAddToken:          {"AddToken", func() Body { return new(AddToken) }},
+	KindRevokeToken:       {"RevokeToken", func() Body { return new(RevokeToken) }},
+}
+
+// New returns an empty command of the kind, nil when the kind is unknown.
+func New(k Kind) Body {
+	if r, ok := registry[k]; ok {
+		return r.new()
+	}
+	return nil
+}
+
+func (k Kind) String() string {
+	if r, ok := registry[k]; ok {
+		return r.name
+	}
+	return "kind " + strconv.Itoa(int(k))
+}
+
+// MinFormat is the replicated Format from which the kind may be proposed and
+// applied. Everything so far belongs to the first.
+func MinFormat(Kind) uint64 { return 1 }
+
+// MaxFormat is the newest Format this binary understands.
+const MaxFormat uint64 = 1
