@@ -33,6 +33,8 @@ var (
 	ErrLocked      = errors.New("the token refused the PIN")      // never retried automatically
 	ErrInput       = errors.New("wrong input length for the key") // digest length, oversize message
 	ErrClosed      = errors.New("the key store is closed")
+	ErrCorrupt     = errors.New("the stored key is damaged or sealed with another secret") // it is there, it cannot be opened
+	ErrSignature   = errors.New("the signature does not verify")
 )
 
 // Object is one key pair as the device reports it.
