@@ -16,7 +16,7 @@ const (
 	KindAddJoinToken  Kind = 10
 	KindJoinNode      Kind = 11
 	KindUpdateNode    Kind = 12
-	KindSetVoter      Kind = 13
+	KindSetNodeRoles  Kind = 13
 	KindSetNodeStatus Kind = 14
 
 	KindCreateKey         Kind = 20
@@ -56,7 +56,7 @@ var registry = map[Kind]struct {
 	KindAddJoinToken:      {"AddJoinToken", func() Body { return new(AddJoinToken) }},
 	KindJoinNode:          {"JoinNode", func() Body { return new(JoinNode) }},
 	KindUpdateNode:        {"UpdateNode", func() Body { return new(UpdateNode) }},
-	KindSetVoter:          {"SetVoter", func() Body { return new(SetVoter) }},
+	KindSetNodeRoles:      {"SetNodeRoles", func() Body { return new(SetNodeRoles) }},
 	KindSetNodeStatus:     {"SetNodeStatus", func() Body { return new(SetNodeStatus) }},
 	KindCreateKey:         {"CreateKey", func() Body { return new(CreateKey) }},
 	KindPrepareVersion:    {"PrepareVersion", func() Body { return new(PrepareVersion) }},

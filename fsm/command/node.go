@@ -100,8 +100,7 @@ type UpdateNode struct {
 	MaxFormat   uint64           `cbor:"3,keyasint"`
 	Version     string           `cbor:"4,keyasint,omitempty"`
 	Driver      string           `cbor:"5,keyasint,omitempty"`
-	Signer      bool             `cbor:"6,keyasint,omitempty"`
-	Incarnation string           `cbor:"7,keyasint,omitempty"` // set by the rebuild of a node whose data directory was wiped
+	Incarnation string           `cbor:"6,keyasint,omitempty"` // set by the rebuild of a node whose data directory was wiped
 }
 
 func (*UpdateNode) Kind() Kind { return KindUpdateNode }
@@ -127,14 +126,16 @@ func (c *UpdateNode) Check() error {
 	return checkAddrs(c.Addrs)
 }
 
-// SetVoter records that the Raft configuration gives or takes a vote.
-type SetVoter struct {
-	ID    lifecycle.NodeID `cbor:"1,keyasint"`
-	Voter bool             `cbor:"2,keyasint"`
+// SetNodeRoles records which roles a node was given: Voter follows the Raft
+// configuration, Signer lets it hold instances. Only operators change them.
+type SetNodeRoles struct {
+	ID     lifecycle.NodeID `cbor:"1,keyasint"`
+	Voter  bool             `cbor:"2,keyasint,omitempty"`
+	Signer bool             `cbor:"3,keyasint,omitempty"`
 }
 
-func (*SetVoter) Kind() Kind     { return KindSetVoter }
-func (c *SetVoter) Check() error { return lifecycle.CheckNodeID(c.ID) }
+func (*SetNodeRoles) Kind() Kind     { return KindSetNodeRoles }
+func (c *SetNodeRoles) Check() error { return lifecycle.CheckNodeID(c.ID) }
 
 // SetNodeStatus quarantines, readmits or removes a node.
 type SetNodeStatus struct {

@@ -1,0 +1,61 @@
+package state
+
+// Reader reads raw rows of one table.
+type Reader interface {
+	// Get returns the row's bytes, nil when absent. They are valid until the
+	// transaction ends.
+	Get(table Table, key string) []byte
+	// Ascend calls fn for each row with key >= from in key order until fn
+	// returns false. Bytes are valid during the call.
+	Ascend(table Table, from string, fn func(key string, row []byte) bool)
+}
+
+// Backend is the transaction Apply writes to.
+type Backend interface {
+	Reader
+	Put(table Table, key string, row []byte)
+	Delete(table Table, key string)
+}
+
+// Table names a table; the name is also the bucket's in the state file.
+type Table string
+
+const (
+	TableMeta       Table = "meta"       // position, clock, digest; not part of the digest itself
+	TableCluster    Table = "cluster"    // one row
+	TableNodes      Table = "nodes"      // node id
+	TableKeys       Table = "keys"       // key name
+	TableVersions   Table = "versions"   // key name, version
+	TableInstances  Table = "instances"  // key name, version, node id
+	TableKIDs       Table = "kids"       // kid -> instance
+	TablePrincipals Table = "principals" // name
+	TableCerts      Table = "certs"      // SPKI hash -> principal
+	TableTokens     Table = "tokens"     // token id
+	TableSecrets    Table = "secrets"    // hash of a token's secret -> token id
+	TableJoinTokens Table = "jointokens" // id
+	TableOperations Table = "operations" // request id, principal
+	TableLog        Table = "log"        // leaf number; covered by the log root, not by the digest
+	TableLogHashes  Table = "loghashes"  // RFC 6962 stored-hash number; likewise
+)
+
+// Tables lists every table in the order snapshots use.
+var Tables = []Table{TableMeta, TableCluster, TableNodes, TableKeys, TableVersions, TableInstances, TableKIDs,
+	TablePrincipals, TableCerts, TableTokens, TableSecrets, TableJoinTokens, TableOperations, TableLog, TableLogHashes}
+
+// Hot reports whether the table's rows are also kept decoded in memory.
+func (t Table) Hot() bool {
+	switch t {
+	case TableMeta, TableOperations, TableLog, TableLogHashes:
+		return false
+	}
+	return true
+}
+
+// Digested reports whether the state digest covers the table.
+func (t Table) Digested() bool {
+	switch t {
+	case TableMeta, TableLog, TableLogHashes:
+		return false
+	}
+	return true
+}

@@ -1,0 +1,61 @@
+package state
+
+import (
+	"strconv"
+
+	"github.com/chancery-project/chancery/fsm/command"
+	"github.com/chancery-project/chancery/fsm/lifecycle"
+)
+
+func (x *tx) init(c *command.Init) Outcome {
+	if x.cluster() != nil {
+		return refuse(AlreadyExists, c.Name, "the cluster has a genesis entry already")
+	}
+	put(x, TableCluster, clusterKey, &lifecycle.Cluster{
+		ID: c.ClusterID, Name: c.Name, Epoch: 1, Format: 1, Settings: c.Settings, Created: x.origin(),
+	})
+	n := x.newNode(c.Node)
+	n.Voter, n.Signer = true, true
+	x.putNode(n)
+	x.record(Leaf{Kind: "cluster.created", Detail: c.Name, After: c.ClusterID})
+	x.record(Leaf{Kind: "node.joined", Node: n.ID, After: string(n.Status), Detail: n.Name})
+	if o := x.writePrincipal(c.Admin); !o.OK() {
+		return o
+	}
+	return Outcome{Subject: c.Name}
+}
+
+func (x *tx) raiseFormat(c *command.RaiseFormat) Outcome {
+	row := *x.cluster()
+	if c.Format <= row.Format {
+		return refuse(FormatRefused, "", "the format is %d and is never lowered", row.Format)
+	}
+	if c.Format > command.MaxFormat {
+		// The proposer knows this format, so its binary is newer than ours: going on
+		// would mean skipping what we cannot read.
+		panic(&Corruption{Index: x.index, Err: command.ErrUnknownKind})
+	}
+	var old *lifecycle.Node
+	ascend(x.hot.Root(), TableNodes, "", func(n *lifecycle.Node) bool {
+		if n.Voter && n.Status != lifecycle.Removed && n.MaxFormat < c.Format {
+			old = n
+		}
+		return old == nil
+	})
+	if old != nil {
+		return refuse(FormatRefused, old.Name, "this voter supports format %d at most: upgrade it first", old.MaxFormat)
+	}
+	before := strconv.FormatUint(row.Format, 10)
+	row.Format = c.Format
+	put(x, TableCluster, clusterKey, &row)
+	x.record(Leaf{Kind: "cluster.format_raised", Before: before, After: strconv.FormatUint(c.Format, 10)})
+	return Outcome{}
+}
+
+func (x *tx) setSettings(c *command.SetSettings) Outcome {
+	row := *x.cluster()
+	row.Settings = c.Settings
+	put(x, TableCluster, clusterKey, &row)
+	x.record(Leaf{Kind: "cluster.settings_changed"})
+	return Outcome{}
+}

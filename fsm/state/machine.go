@@ -1,0 +1,274 @@
+package state
+
+import (
+	"encoding/hex"
+	"fmt"
+
+	iradix "github.com/hashicorp/go-immutable-radix/v2"
+
+	"github.com/chancery-project/chancery/fsm/command"
+	"github.com/chancery-project/chancery/fsm/lifecycle"
+)
+
+// MaxClockStep is how far one ordinary command may move Clock forward. A node
+// whose wall clock is a year ahead is refused instead of expiring everything.
+const MaxClockStep = lifecycle.Day
+
+// Root is one published state: immutable, shared by every reader.
+type Root struct {
+	hot  *iradix.Tree[any]
+	Meta Meta
+}
+
+// Machine applies entries in index order. It belongs to one goroutine.
+type Machine struct {
+	hot  *iradix.Tree[any]
+	meta Meta
+}
+
+// NewMachine starts from an empty state.
+func NewMachine() *Machine { return &Machine{hot: iradix.New[any]()} }
+
+// LoadMachine decodes the hot tables and the meta row out of a transaction.
+func LoadMachine(r Reader) (*Machine, error) {
+	m := NewMachine()
+	meta, ok, err := loadMeta(r)
+	if err != nil {
+		return nil, fmt.Errorf("load the state: %w", err)
+	}
+	if !ok {
+		return m, nil
+	}
+	m.meta = meta
+	hot := m.hot.Txn()
+	for _, t := range Tables {
+		if !t.Hot() {
+			continue
+		}
+		r.Ascend(t, "", func(key string, b []byte) bool {
+			row := newRow(t)
+			if err = command.Unmarshal(b, row); err != nil {
+				err = fmt.Errorf("load row %s/%q: %w", t, key, err)
+				return false
+			}
+			hot.Insert(hotKey(t, key), row)
+			return true
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	m.hot = hot.Commit()
+	return m, nil
+}
+
+// Root is the state as it stands.
+func (m *Machine) Root() *Root { return &Root{hot: m.hot, Meta: m.meta} }
+
+// Index of the last entry taken in.
+func (m *Machine) Index() uint64 { return m.meta.Index }
+
+// Skip takes in an entry that is not ours (a Raft configuration, a no-op): only
+// the index moves.
+func (m *Machine) Skip(index uint64) { m.meta.Index = index }
+
+// Apply takes one entry in. It returns the outcome, or panics with *Corruption or
+// *Divergence.
+func (m *Machine) Apply(b Backend, index uint64, entry []byte) Outcome {
+	cmd, err := command.Decode(entry)
+	if err != nil {
+		panic(&Corruption{Index: index, Err: err})
+	}
+	x := &tx{cold: b, hot: m.hot.Txn(), clock: m.meta.Clock, index: index, head: &cmd.Header, hash: hex.EncodeToString(cmd.Digest[:])}
+	m.meta.Index = index
+	o := m.step(x, b, cmd)
+	o.Index = index
+	return o
+}
+
+// step carries the entry out, or refuses it without a trace beyond the record of
+// the refusal.
+func (m *Machine) step(x *tx, b Backend, cmd *command.Command) Outcome {
+	if o := m.admit(x, cmd); !o.OK() {
+		return o
+	}
+	m.meta.Clock = x.clock
+	if o, done := x.replay(); done {
+		return o
+	}
+	o := execute(x, cmd)
+	if o.Code == Conflict {
+		return o // the proposer plans again under the same request id
+	}
+	if !o.OK() {
+		refused := &tx{cold: x.cold, hot: m.hot.Txn(), clock: x.clock, index: x.index, head: x.head}
+		o.Index = x.index
+		refused.remember(cmd.Body.Kind(), o)
+		m.flush(refused, b)
+		return o
+	}
+	o.Index = x.index
+	x.remember(cmd.Body.Kind(), o)
+	m.flush(x, b)
+	m.checkpoint(b, cmd)
+	return o
+}
+
+// admit checks time and format, and moves the tx's clock.
+func (m *Machine) admit(x *tx, cmd *command.Command) Outcome {
+	c := x.cluster()
+	_, isInit := cmd.Body.(*command.Init)
+	if c == nil && !isInit {
+		return refuse(NotInitialised, "", "the cluster has no genesis entry")
+	}
+	if c != nil && command.MinFormat(cmd.Body.Kind()) > c.Format {
+		return refuse(FormatTooLow, cmd.Body.Kind().String(), "needs format %d, the cluster is at %d: upgrade every voter, then raise the format", command.MinFormat(cmd.Body.Kind()), c.Format)
+	}
+	at := cmd.Header.At
+	if adv, ok := cmd.Body.(*command.AdvanceClock); ok {
+		median, o := x.median(adv)
+		if !o.OK() {
+			return o
+		}
+		at = median
+	} else if !isInit && at > x.clock.Add(MaxClockStep) {
+		return refuse(ClockAhead, "", "the proposer's clock says %s, the cluster's %s: more than %s ahead; set the clock of that node", at, x.clock, MaxClockStep)
+	}
+	x.clock = max(x.clock, at)
+	return Outcome{}
+}
+
+// execute runs the checks and the handler of the command.
+func execute(x *tx, cmd *command.Command) Outcome {
+	if row, moved := x.conflicts(cmd.Header.Reads); moved {
+		return refuse(Conflict, row, "the row has changed since the command was planned")
+	}
+	if err := cmd.Check(); err != nil {
+		return refuse(Invalid, "", "%v", err)
+	}
+	switch c := cmd.Body.(type) {
+	case *command.Init:
+		return x.init(c)
+	case *command.AdvanceClock, *command.MarkCheckpoint:
+		return Outcome{}
+	case *command.RecordCheckpoint:
+		return Outcome{}
+	case *command.RaiseFormat:
+		return x.raiseFormat(c)
+	case *command.SetSettings:
+		return x.setSettings(c)
+	case *command.AddJoinToken:
+		return x.addJoinToken(c)
+	case *command.JoinNode:
+		return x.joinNode(c)
+	case *command.UpdateNode:
+		return x.updateNode(c)
+	case *command.SetNodeRoles:
+		return x.setNodeRoles(c)
+	case *command.SetNodeStatus:
+		return x.setNodeStatus(c)
+	case *command.CreateKey:
+		return x.createKey(c)
+	case *command.PrepareVersion:
+		return x.prepareVersion(c)
+	case *command.PlanInstances:
+		return x.planInstances(c)
+	case *command.BindInstance:
+		return x.bindInstance(c)
+	case *command.ReportCondition:
+		return x.reportCondition(c)
+	case *command.PublishVersion:
+		return x.publishVersion(c)
+	case *command.ActivateVersion:
+		return x.activateVersion(c)
+	case *command.AdmitInstance:
+		return x.admitInstance(c)
+	case *command.SuspendVersion:
+		return x.suspendVersion(c)
+	case *command.ResumeVersion:
+		return x.resumeVersion(c)
+	case *command.DeactivateVersion:
+		return x.deactivateVersion(c)
+	case *command.WithdrawVersion:
+		return x.withdrawVersion(c)
+	case *command.Revoke:
+		return x.revoke(c)
+	case *command.ScheduleDestroy:
+		return x.scheduleDestroy(c)
+	case *command.BeginErasure:
+		return x.beginErasure(c)
+	case *command.ConfirmErased:
+		return x.confirmErased(c)
+	case *command.SetPolicy:
+		return x.setPolicy(c)
+	case *command.AddPrincipal:
+		return x.addPrincipal(c)
+	case *command.RevokePrincipal:
+		return x.revokePrincipal(c)
+	case *command.AddToken:
+		return x.addToken(c)
+	case *command.RevokeToken:
+		return x.revokeToken(c)
+	}
+	panic(&Corruption{Index: x.index, Err: fmt.Errorf("%w: %s has no handler", command.ErrUnknownKind, cmd.Body.Kind())})
+}
+
+// flush makes the tx's work part of the state.
+func (m *Machine) flush(x *tx, b Backend) {
+	for i := range x.writes {
+		w := &x.writes[i]
+		if w.table.Digested() {
+			if w.old != nil {
+				m.meta.Rows.Remove(w.table, w.key, w.old)
+			}
+			if w.new != nil {
+				m.meta.Rows.Add(w.table, w.key, w.new)
+			}
+		}
+		if w.new == nil {
+			b.Delete(w.table, w.key)
+		} else {
+			b.Put(w.table, w.key, w.new)
+		}
+	}
+	for i := range x.leaves {
+		if err := appendLeaf(b, m.meta.LogSize, x.leaves[i].Encode()); err != nil {
+			panic(&Corruption{Index: x.index, Err: err})
+		}
+		m.meta.LogSize++
+	}
+	m.hot = x.hot.Commit()
+	if c := x.cluster(); c != nil {
+		m.meta.Epoch = c.Epoch
+	}
+}
+
+// Seal ends a batch: it computes the log root, stores the meta row and returns
+// what to publish once the transaction has committed.
+func (m *Machine) Seal(b Backend) *Root {
+	m.refreshRoot(b)
+	b.Put(TableMeta, metaKey, m.meta.encode())
+	return m.Root()
+}
+
+func (m *Machine) refreshRoot(r Reader) {
+	if m.meta.LogSize == 0 {
+		return
+	}
+	root, err := treeRoot(r, m.meta.LogSize)
+	if err != nil {
+		panic(&Corruption{Index: m.meta.Index, Err: err})
+	}
+	m.meta.LogRoot = root
+}
+
+// Trial runs a command on a View without changing anything, so that a doomed
+// one is refused before it costs a log entry. It does not look at RequestIDs.
+func Trial(v *View, cmd *command.Command) Outcome {
+	m := &Machine{hot: v.root.hot, meta: v.root.Meta}
+	x := &tx{hot: m.hot.Txn(), clock: m.meta.Clock, index: m.meta.Index + 1, head: &cmd.Header}
+	if o := m.admit(x, cmd); !o.OK() {
+		return o
+	}
+	return execute(x, cmd)
+}

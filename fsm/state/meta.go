@@ -1,0 +1,76 @@
+package state
+
+import (
+	"github.com/chancery-project/chancery/fsm/command"
+	"github.com/chancery-project/chancery/fsm/lifecycle"
+)
+
+// Position says which state an answer was computed from. Index is the last Raft
+// entry our FSM published, never Raft's own idea of "applied".
+type Position struct {
+	Epoch   uint64
+	Index   uint64
+	LogSize uint64
+	LogRoot [32]byte
+}
+
+// Mark is what a node notes at a MarkCheckpoint entry.
+type Mark struct {
+	Index   uint64 `cbor:"1,keyasint"`
+	LogSize uint64 `cbor:"2,keyasint"`
+	Root    []byte `cbor:"3,keyasint"`
+	Digest  []byte `cbor:"4,keyasint"`
+}
+
+// Meta is the state beside the rows. It is stored in the transaction that made
+// it, so that a restarted node knows where it stands.
+type Meta struct {
+	Epoch     uint64
+	Index     uint64
+	LogSize   uint64
+	LogRoot   [32]byte
+	Clock     lifecycle.Instant
+	Rows      SetHash
+	Mark      Mark // newest mark, zero when none
+	Confirmed Mark // newest mark a majority agreed on
+}
+
+// storedMeta is Meta in the file and in snapshots.
+type storedMeta struct {
+	Epoch     uint64            `cbor:"1,keyasint"`
+	Index     uint64            `cbor:"2,keyasint"`
+	LogSize   uint64            `cbor:"3,keyasint"`
+	LogRoot   []byte            `cbor:"4,keyasint"`
+	Clock     lifecycle.Instant `cbor:"5,keyasint"`
+	Rows      []byte            `cbor:"6,keyasint"`
+	Mark      Mark              `cbor:"7,keyasint"`
+	Confirmed Mark              `cbor:"8,keyasint"`
+}
+
+const metaKey = "meta"
+
+// Position of the state.
+func (m *Meta) Position() Position {
+	return Position{Epoch: m.Epoch, Index: m.Index, LogSize: m.LogSize, LogRoot: m.LogRoot}
+}
+
+func (m *Meta) encode() []byte {
+	return command.Marshal(storedMeta{m.Epoch, m.Index, m.LogSize, m.LogRoot[:], m.Clock, m.Rows[:], m.Mark, m.Confirmed})
+}
+
+// loadMeta reads the row; ok is false for a state that never applied anything.
+func loadMeta(r Reader) (m Meta, ok bool, err error) {
+	b := r.Get(TableMeta, metaKey)
+	if b == nil {
+		return m, false, nil
+	}
+	var s storedMeta
+	if err := command.Unmarshal(b, &s); err != nil {
+		return m, false, err
+	}
+	m = Meta{Epoch: s.Epoch, Index: s.Index, LogSize: s.LogSize, Clock: s.Clock, Mark: s.Mark, Confirmed: s.Confirmed}
+	if copy(m.LogRoot[:], s.LogRoot) != len(m.LogRoot) || copy(m.Rows[:], s.Rows) != len(m.Rows) {
+		return m, false, errShortMeta
+	}
+	return m, true, nil
+}

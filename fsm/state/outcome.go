@@ -1,0 +1,104 @@
+package state
+
+import (
+	"fmt"
+
+	"github.com/chancery-project/chancery/fsm/lifecycle"
+)
+
+// Code is why a command was refused; "" means it was accepted. Codes are part of
+// the HTTP interface and are never renamed.
+type Code string
+
+const (
+	OK                Code = ""
+	Invalid           Code = "invalid"
+	Conflict          Code = "conflict" // a row the plan was made on has moved: plan again
+	KeyNotFound       Code = "key_not_found"
+	VersionNotFound   Code = "version_not_found"
+	InstanceNotFound  Code = "instance_not_found"
+	NodeNotFound      Code = "node_not_found"
+	PrincipalNotFound Code = "principal_not_found"
+	TokenNotFound     Code = "token_not_found"
+	AlreadyExists     Code = "already_exists"
+	IllegalTransition Code = "illegal_transition"
+	NotReady          Code = "not_ready"
+	NotPublished      Code = "not_published"
+	LeadNotPassed     Code = "lead_not_passed"
+	WaitNotPassed     Code = "wait_not_passed"
+	RotationOpen      Code = "rotation_in_progress"
+	NodeNotMember     Code = "node_not_member"
+	NodeNotQuarantine Code = "node_not_quarantined"
+	TokenSpent        Code = "token_spent"
+	TokenExpired      Code = "token_expired"
+	ClockAhead        Code = "clock_ahead"
+	FormatTooLow      Code = "format_too_low"
+	FormatRefused     Code = "format_refused"
+	RequestIDReused   Code = "request_id_reused"
+	StaleRequestID    Code = "stale_request_id"
+	LimitReached      Code = "limit_reached"
+	NotInitialised    Code = "not_initialised"
+	CheckpointStale   Code = "checkpoint_superseded"
+)
+
+// Outcome is what Apply made of an entry: the same on every node. Subject names
+// the row ("ci/3"), Detail is a sentence that is safe to show.
+type Outcome struct {
+	Code     Code            `cbor:"1,keyasint,omitempty"`
+	Subject  string          `cbor:"2,keyasint,omitempty"`
+	Detail   string          `cbor:"3,keyasint,omitempty"`
+	Index    uint64          `cbor:"4,keyasint"`
+	Key      lifecycle.KeyID `cbor:"5,keyasint,omitempty"`
+	Versions []uint64        `cbor:"6,keyasint,omitempty"`
+	Replayed bool            `cbor:"-"` // the request had been carried out before
+}
+
+// OK reports whether the command was accepted.
+func (o Outcome) OK() bool { return o.Code == OK }
+
+// Error makes a rejected Outcome an error; it is nil for an accepted one.
+func (o Outcome) Err() error {
+	if o.OK() {
+		return nil
+	}
+	return &Rejection{o}
+}
+
+// Rejection is an Outcome that refuses, as an error.
+type Rejection struct{ Outcome Outcome }
+
+func (r *Rejection) Error() string {
+	if r.Outcome.Subject == "" {
+		return r.Outcome.Detail
+	}
+	return r.Outcome.Subject + ": " + r.Outcome.Detail
+}
+
+func refuse(code Code, subject, format string, args ...any) Outcome {
+	return Outcome{Code: code, Subject: subject, Detail: fmt.Sprintf(format, args...)}
+}
+
+// Corruption is raised by panic when committed bytes cannot be understood. The
+// node that meets it must stop.
+type Corruption struct {
+	Index uint64
+	Err   error
+}
+
+func (c *Corruption) Error() string {
+	return fmt.Sprintf("committed entry %d cannot be applied: %v", c.Index, c.Err)
+}
+
+func (c *Corruption) Unwrap() error { return c.Err }
+
+// Divergence is raised by panic when this node's state is not the one a majority
+// of voters agreed on. The node that meets it must stop.
+type Divergence struct {
+	Index      uint64 // of the mark that was compared
+	What       string // "log root", "log size" or "state digest"
+	Mine, Ours string
+}
+
+func (d *Divergence) Error() string {
+	return fmt.Sprintf("this node's %s at entry %d is %s, a majority of voters has %s", d.What, d.Index, d.Mine, d.Ours)
+}

@@ -1,0 +1,143 @@
+package state
+
+import (
+	"encoding/hex"
+
+	"github.com/chancery-project/chancery/fsm/command"
+	"github.com/chancery-project/chancery/fsm/lifecycle"
+)
+
+func (x *tx) addPrincipal(c *command.AddPrincipal) Outcome {
+	old := get[lifecycle.Principal](x, TablePrincipals, c.Principal.Name)
+	switch {
+	case old == nil && c.Replace:
+		return refuse(PrincipalNotFound, c.Principal.Name, "no such principal to change")
+	case old != nil && old.RevokedAt != 0:
+		return refuse(AlreadyExists, old.Name, "a principal of this name was revoked at %s and never comes back: choose another name", old.RevokedAt)
+	case old != nil && !c.Replace:
+		return refuse(AlreadyExists, old.Name, "a principal of this name exists")
+	}
+	return x.writePrincipal(c.Principal)
+}
+
+// writePrincipal stores the row and the index from certificates to names.
+func (x *tx) writePrincipal(r command.PrincipalRecord) Outcome {
+	p := lifecycle.Principal{Name: r.Name, Kind: r.Kind, Grants: r.Grants, SSHKeys: r.SSHKeys, Certs: r.Certs, Created: x.origin()}
+	kind := "principal.added"
+	if old := get[lifecycle.Principal](x, TablePrincipals, r.Name); old != nil {
+		kind, p.Created = "principal.changed", old.Created
+		x.dropCerts(old)
+	}
+	for _, hash := range p.Certs {
+		if owner := get[NameRow](x, TableCerts, hash); owner != nil {
+			return refuse(AlreadyExists, p.Name, "the certificate key %s belongs to %s", hash[:16], owner.Name)
+		}
+		put(x, TableCerts, hash, &NameRow{Name: p.Name})
+	}
+	put(x, TablePrincipals, p.Name, &p)
+	detail := ""
+	for i, g := range p.Grants {
+		if i > 0 {
+			detail += " "
+		}
+		detail += g.String()
+	}
+	x.record(Leaf{Kind: kind, After: p.Name, Detail: detail})
+	return Outcome{Subject: p.Name}
+}
+
+func (x *tx) dropCerts(p *lifecycle.Principal) {
+	for _, hash := range p.Certs {
+		x.drop(TableCerts, hash)
+	}
+}
+
+// drop deletes a hot row.
+func (x *tx) drop(t Table, key string) {
+	if old, ok := x.hot.Delete(hotKey(t, key)); ok {
+		x.writes = append(x.writes, write{table: t, key: key, old: command.Marshal(old)})
+	}
+}
+
+func (x *tx) revokePrincipal(c *command.RevokePrincipal) Outcome {
+	old := get[lifecycle.Principal](x, TablePrincipals, c.Name)
+	if old == nil {
+		return refuse(PrincipalNotFound, c.Name, "no such principal")
+	}
+	if old.RevokedAt != 0 {
+		return refuse(IllegalTransition, c.Name, "the principal was revoked at %s", old.RevokedAt)
+	}
+	if x.lastAdmin(c.Name) {
+		return refuse(IllegalTransition, c.Name, "this is the last admin of all keys: add another admin first")
+	}
+	p := *old
+	p.RevokedAt, p.RevokedBy = x.head.At, x.head.Actor
+	put(x, TablePrincipals, p.Name, &p)
+	x.dropCerts(old)
+	x.record(Leaf{Kind: "principal.revoked", Before: p.Name})
+	for _, t := range list[lifecycle.Token](x.hot.Root(), TableTokens, "") {
+		if t.Principal == c.Name && t.RevokedAt == 0 {
+			x.endToken(t)
+		}
+	}
+	return Outcome{Subject: c.Name}
+}
+
+// lastAdmin reports whether nobody else could administer the cluster.
+func (x *tx) lastAdmin(name string) bool {
+	isAdmin := func(p *lifecycle.Principal) bool {
+		for _, g := range p.Grants {
+			if g.Role == lifecycle.Admin && g.Keys == "*" {
+				return true
+			}
+		}
+		return false
+	}
+	others := false
+	ascend(x.hot.Root(), TablePrincipals, "", func(p *lifecycle.Principal) bool {
+		others = p.Name != name && p.RevokedAt == 0 && isAdmin(p)
+		return !others
+	})
+	return !others && isAdmin(get[lifecycle.Principal](x, TablePrincipals, name))
+}
+
+func (x *tx) addToken(c *command.AddToken) Outcome {
+	p := get[lifecycle.Principal](x, TablePrincipals, c.Principal)
+	if p == nil || p.RevokedAt != 0 {
+		return refuse(PrincipalNotFound, c.Principal, "no such principal, or it was revoked")
+	}
+	hash := hex.EncodeToString(c.Hash)
+	if get[lifecycle.Token](x, TableTokens, c.ID) != nil || get[NameRow](x, TableSecrets, hash) != nil {
+		return refuse(AlreadyExists, c.ID, "a token has this id or this secret")
+	}
+	if c.ExpiresAt <= x.head.At {
+		return refuse(TokenExpired, c.ID, "the token would expire before it exists")
+	}
+	if most := x.head.At.Add(x.cluster().Settings.MaxTokenTTL); c.ExpiresAt > most {
+		return refuse(Invalid, c.ID, "the token would live past %s, the longest the cluster allows", most)
+	}
+	put(x, TableTokens, c.ID, &lifecycle.Token{ID: c.ID, Principal: c.Principal, Hash: c.Hash, Label: c.Label, ExpiresAt: c.ExpiresAt, Created: x.origin()})
+	put(x, TableSecrets, hash, &NameRow{Name: c.ID})
+	x.record(Leaf{Kind: "token.created", After: c.Principal, Detail: c.ID})
+	return Outcome{Subject: c.ID}
+}
+
+func (x *tx) revokeToken(c *command.RevokeToken) Outcome {
+	t := get[lifecycle.Token](x, TableTokens, c.ID)
+	if t == nil {
+		return refuse(TokenNotFound, c.ID, "no such token")
+	}
+	if t.RevokedAt != 0 {
+		return refuse(IllegalTransition, c.ID, "the token was revoked at %s", t.RevokedAt)
+	}
+	x.endToken(t)
+	return Outcome{Subject: c.ID}
+}
+
+func (x *tx) endToken(old *lifecycle.Token) {
+	t := *old
+	t.RevokedAt = x.head.At
+	put(x, TableTokens, t.ID, &t)
+	x.drop(TableSecrets, hex.EncodeToString(t.Hash))
+	x.record(Leaf{Kind: "token.revoked", Before: t.Principal, Detail: t.ID})
+}

@@ -1,0 +1,133 @@
+package state
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"github.com/chancery-project/chancery/fsm/command"
+	"github.com/chancery-project/chancery/fsm/lifecycle"
+)
+
+// Row keys sort the way they are read: versions of a key by number, instances of
+// a version by node. Names hold no byte below '-', so NUL ends them safely.
+
+func number(n uint64) string {
+	var b [8]byte
+	binary.BigEndian.PutUint64(b[:], n)
+	return string(b[:])
+}
+
+func parseNumber(s string) uint64 {
+	if len(s) != 8 {
+		return 0
+	}
+	return binary.BigEndian.Uint64([]byte(s))
+}
+
+func versionKey(k lifecycle.KeyID, n uint64) string { return string(k) + "\x00" + number(n) }
+
+func instanceKey(k lifecycle.KeyID, n uint64, node lifecycle.NodeID) string {
+	return versionKey(k, n) + string(node)
+}
+
+func operationKey(actor, id string) string { return id + "\x00" + actor }
+
+const clusterKey = "cluster"
+
+// KIDRow points from a kid to its instance.
+type KIDRow struct {
+	Rev     uint64           `cbor:"1,keyasint"`
+	Key     lifecycle.KeyID  `cbor:"2,keyasint"`
+	Version uint64           `cbor:"3,keyasint"`
+	Node    lifecycle.NodeID `cbor:"4,keyasint"`
+}
+
+// NameRow points from a hash to a principal's name or a token's id.
+type NameRow struct {
+	Rev  uint64 `cbor:"1,keyasint"`
+	Name string `cbor:"2,keyasint"`
+}
+
+// newRow makes an empty row of the table, for decoding.
+func newRow(t Table) any {
+	switch t {
+	case TableCluster:
+		return new(lifecycle.Cluster)
+	case TableNodes:
+		return new(lifecycle.Node)
+	case TableKeys:
+		return new(lifecycle.Key)
+	case TableVersions:
+		return new(lifecycle.Version)
+	case TableInstances:
+		return new(lifecycle.Instance)
+	case TableKIDs:
+		return new(KIDRow)
+	case TablePrincipals:
+		return new(lifecycle.Principal)
+	case TableCerts, TableSecrets:
+		return new(NameRow)
+	case TableTokens:
+		return new(lifecycle.Token)
+	case TableJoinTokens:
+		return new(lifecycle.JoinToken)
+	case TableOperations:
+		return new(Operation)
+	}
+	return nil
+}
+
+// revision is the place of a row's revision: the index of the entry that wrote it.
+func revision(row any) *uint64 {
+	switch r := row.(type) {
+	case *lifecycle.Cluster:
+		return &r.Rev
+	case *lifecycle.Node:
+		return &r.Rev
+	case *lifecycle.Key:
+		return &r.Rev
+	case *lifecycle.Version:
+		return &r.Rev
+	case *lifecycle.Instance:
+		return &r.Rev
+	case *KIDRow:
+		return &r.Rev
+	case *lifecycle.Principal:
+		return &r.Rev
+	case *NameRow:
+		return &r.Rev
+	case *lifecycle.Token:
+		return &r.Rev
+	case *lifecycle.JoinToken:
+		return &r.Rev
+	case *Operation:
+		return &r.Rev
+	}
+	panic(fmt.Sprintf("a row of type %T has no revision", row))
+}
+
+// Refs of rows a plan was made on.
+
+func RefKey(k *lifecycle.Key) command.RowRef {
+	return command.RowRef{Table: string(TableKeys), Key: string(k.ID), Rev: k.Rev}
+}
+
+func RefVersion(v *lifecycle.Version) command.RowRef {
+	return command.RowRef{Table: string(TableVersions), Key: versionKey(v.Key, v.Number), Rev: v.Rev}
+}
+
+func RefInstance(i *lifecycle.Instance) command.RowRef {
+	return command.RowRef{Table: string(TableInstances), Key: instanceKey(i.Key, i.Version, i.Node), Rev: i.Rev}
+}
+
+func RefNode(n *lifecycle.Node) command.RowRef {
+	return command.RowRef{Table: string(TableNodes), Key: string(n.ID), Rev: n.Rev}
+}
+
+func RefPrincipal(p *lifecycle.Principal) command.RowRef {
+	return command.RowRef{Table: string(TablePrincipals), Key: p.Name, Rev: p.Rev}
+}
+
+func RefCluster(c *lifecycle.Cluster) command.RowRef {
+	return command.RowRef{Table: string(TableCluster), Key: clusterKey, Rev: c.Rev}
+}

@@ -1,0 +1,132 @@
+package state
+
+import (
+	"errors"
+	"strings"
+
+	iradix "github.com/hashicorp/go-immutable-radix/v2"
+
+	"github.com/chancery-project/chancery/fsm/command"
+	"github.com/chancery-project/chancery/fsm/lifecycle"
+)
+
+var errShortMeta = errors.New("the state's meta row is cut short")
+
+// write is one change of a row; nil bytes mean absent.
+type write struct {
+	table    Table
+	key      string
+	old, new []byte
+}
+
+// tx is one entry's work. Hot rows live in a persistent tree, so throwing the tx
+// away undoes everything: that is how a refused entry leaves no trace, and how a
+// trial-apply runs on a View that others are reading.
+type tx struct {
+	cold   Reader // operations only
+	hot    *iradix.Txn[any]
+	clock  lifecycle.Instant
+	index  uint64
+	head   *command.Header
+	hash   string // hex digest of the entry
+	writes []write
+	leaves []Leaf
+}
+
+func hotKey(t Table, key string) []byte {
+	b := make([]byte, 0, len(t)+1+len(key))
+	return append(append(append(b, t...), 0), key...)
+}
+
+func get[T any](x *tx, t Table, key string) *T {
+	if v, ok := x.hot.Get(hotKey(t, key)); ok {
+		return v.(*T)
+	}
+	return nil
+}
+
+// put writes a row that must be a fresh copy: what get returned is shared.
+func put(x *tx, t Table, key string, row any) {
+	old, existed := x.hot.Get(hotKey(t, key))
+	w := write{table: t, key: key}
+	if existed {
+		w.old = command.Marshal(old)
+	}
+	*revision(row) = x.index
+	w.new = command.Marshal(row)
+	x.hot.Insert(hotKey(t, key), row)
+	x.writes = append(x.writes, w)
+}
+
+// ascend calls fn for each hot row of a table whose key begins with prefix.
+func ascend[T any](root *iradix.Node[any], t Table, prefix string, fn func(*T) bool) {
+	root.WalkPrefix(hotKey(t, prefix), func(_ []byte, v any) bool { return !fn(v.(*T)) })
+}
+
+func list[T any](root *iradix.Node[any], t Table, prefix string) (out []*T) {
+	ascend(root, t, prefix, func(r *T) bool { out = append(out, r); return true })
+	return out
+}
+
+func (x *tx) key(id lifecycle.KeyID) *lifecycle.Key {
+	return get[lifecycle.Key](x, TableKeys, string(id))
+}
+
+func (x *tx) version(id lifecycle.KeyID, n uint64) *lifecycle.Version {
+	return get[lifecycle.Version](x, TableVersions, versionKey(id, n))
+}
+
+func (x *tx) instance(id lifecycle.KeyID, n uint64, node lifecycle.NodeID) *lifecycle.Instance {
+	return get[lifecycle.Instance](x, TableInstances, instanceKey(id, n, node))
+}
+
+func (x *tx) node(id lifecycle.NodeID) *lifecycle.Node {
+	return get[lifecycle.Node](x, TableNodes, string(id))
+}
+
+func (x *tx) versions(id lifecycle.KeyID) []*lifecycle.Version {
+	return list[lifecycle.Version](x.hot.Root(), TableVersions, string(id)+"\x00")
+}
+
+func (x *tx) instances(id lifecycle.KeyID, n uint64) []*lifecycle.Instance {
+	return list[lifecycle.Instance](x.hot.Root(), TableInstances, versionKey(id, n))
+}
+
+func (x *tx) cluster() *lifecycle.Cluster {
+	return get[lifecycle.Cluster](x, TableCluster, clusterKey)
+}
+
+func (x *tx) putKey(k lifecycle.Key) { put(x, TableKeys, string(k.ID), &k) }
+func (x *tx) putVersion(v lifecycle.Version) {
+	put(x, TableVersions, versionKey(v.Key, v.Number), &v)
+}
+func (x *tx) putInstance(i lifecycle.Instance) {
+	put(x, TableInstances, instanceKey(i.Key, i.Version, i.Node), &i)
+}
+func (x *tx) putNode(n lifecycle.Node) { put(x, TableNodes, string(n.ID), &n) }
+
+// origin of a row this entry makes.
+func (x *tx) origin() lifecycle.Origin {
+	return lifecycle.Origin{At: x.head.At, By: x.head.Actor, RequestID: x.head.RequestID, Index: x.index}
+}
+
+// record appends a leaf; the entry's own facts are filled in here.
+func (x *tx) record(l Leaf) {
+	l.At, l.Index, l.Sub = x.head.At, x.index, len(x.leaves)
+	l.Actor, l.RequestID, l.Command = x.head.Actor, x.head.RequestID, x.hash
+	x.leaves = append(x.leaves, l)
+}
+
+// conflicts compares the revisions the plan was made on with what is there.
+func (x *tx) conflicts(reads []command.RowRef) (string, bool) {
+	for _, r := range reads {
+		var rev uint64
+		if row, ok := x.hot.Get(hotKey(Table(r.Table), r.Key)); ok {
+			rev = *revision(row)
+		}
+		if rev != r.Rev {
+			return r.Table + "/" + strings.ReplaceAll(r.Key, "\x00", "/"), true
+		}
+	}
+	return "", false
+}
