@@ -1,0 +1,140 @@
+// Package access decides who may do what. It is a pure function of rows: it
+// reads no clock and no file, and whatever it does not know it denies.
+//
+// Threat model: the caller's name has been authenticated elsewhere (a client
+// certificate's key or a token's hash). Default deny: a verb missing from the
+// table is refused for everybody, admins too.
+package access
+
+import (
+	"fmt"
+
+	"github.com/chancery-project/chancery/fsm/lifecycle"
+)
+
+// Verb is something a caller can ask for. The name goes into audit records and
+// `auth can-i`.
+type Verb string
+
+const (
+	KeyCreate     Verb = "key.create"
+	KeyRead       Verb = "key.read"
+	KeyRotate     Verb = "key.rotate"
+	KeyActivate   Verb = "key.activate"
+	KeySuspend    Verb = "key.suspend"
+	KeyResume     Verb = "key.resume"
+	KeyDeactivate Verb = "key.deactivate"
+	KeyRevoke     Verb = "key.revoke"
+	KeyDestroy    Verb = "key.destroy"
+	KeyPolicy     Verb = "key.policy"
+	KeySign       Verb = "key.sign"
+	KeyVerify     Verb = "key.verify"
+	StatusRead    Verb = "status.read"
+	LogRead       Verb = "log.read"
+	AuditRead     Verb = "audit.read"
+	ReportRead    Verb = "report.read"
+	PrincipalRead Verb = "principal.read"
+	PrincipalEdit Verb = "principal.write"
+	TokenSelf     Verb = "token.self" // list and revoke one's own tokens
+	TokenEdit     Verb = "token.write"
+	NodeRead      Verb = "node.read"
+	NodeEdit      Verb = "node.write"
+	ClusterRead   Verb = "cluster.read"
+	ClusterEdit   Verb = "cluster.write"
+	SnapshotSave  Verb = "snapshot.save"
+)
+
+// Verbs lists every verb, keys first.
+var Verbs = []Verb{KeyCreate, KeyRead, KeyRotate, KeyActivate, KeySuspend, KeyResume, KeyDeactivate, KeyRevoke, KeyDestroy,
+	KeyPolicy, KeySign, KeyVerify, StatusRead, LogRead, AuditRead, ReportRead, PrincipalRead, PrincipalEdit, TokenSelf, TokenEdit,
+	NodeRead, NodeEdit, ClusterRead, ClusterEdit, SnapshotSave}
+
+// scope says what a verb is about: one key, or the cluster as a whole.
+type scope uint8
+
+const (
+	aboutKey     scope = iota + 1 // a grant counts when its glob matches the key
+	aboutCluster                  // a grant counts when it covers all keys
+	aboutCaller                   // any grant counts
+)
+
+type rule struct {
+	scope scope
+	roles []lifecycle.Role
+}
+
+var rules = map[Verb]rule{
+	KeyCreate:     {aboutKey, []lifecycle.Role{lifecycle.Admin, lifecycle.Operator}},
+	KeyRead:       {aboutKey, lifecycle.Roles},
+	KeyRotate:     {aboutKey, []lifecycle.Role{lifecycle.Admin, lifecycle.Operator}},
+	KeyActivate:   {aboutKey, []lifecycle.Role{lifecycle.Admin, lifecycle.Operator}},
+	KeySuspend:    {aboutKey, []lifecycle.Role{lifecycle.Admin, lifecycle.Operator, lifecycle.Approver}},
+	KeyResume:     {aboutKey, []lifecycle.Role{lifecycle.Admin, lifecycle.Operator}},
+	KeyDeactivate: {aboutKey, []lifecycle.Role{lifecycle.Admin, lifecycle.Operator}},
+	KeyRevoke:     {aboutKey, []lifecycle.Role{lifecycle.Admin, lifecycle.Operator, lifecycle.Approver}},
+	KeyDestroy:    {aboutKey, []lifecycle.Role{lifecycle.Admin, lifecycle.Operator}},
+	KeyPolicy:     {aboutKey, []lifecycle.Role{lifecycle.Admin, lifecycle.Operator}},
+	KeySign:       {aboutKey, []lifecycle.Role{lifecycle.Signer}},
+	KeyVerify:     {aboutKey, lifecycle.Roles},
+	StatusRead:    {aboutCaller, lifecycle.Roles},
+	LogRead:       {aboutCluster, []lifecycle.Role{lifecycle.Admin, lifecycle.Auditor}},
+	AuditRead:     {aboutCluster, []lifecycle.Role{lifecycle.Admin, lifecycle.Auditor}},
+	ReportRead:    {aboutCluster, []lifecycle.Role{lifecycle.Admin, lifecycle.Auditor, lifecycle.Operator}},
+	PrincipalRead: {aboutCluster, []lifecycle.Role{lifecycle.Admin, lifecycle.Auditor}},
+	PrincipalEdit: {aboutCluster, []lifecycle.Role{lifecycle.Admin}},
+	TokenSelf:     {aboutCaller, lifecycle.Roles},
+	TokenEdit:     {aboutCluster, []lifecycle.Role{lifecycle.Admin}},
+	NodeRead:      {aboutCaller, lifecycle.Roles},
+	NodeEdit:      {aboutCluster, []lifecycle.Role{lifecycle.Admin}},
+	ClusterRead:   {aboutCaller, lifecycle.Roles},
+	ClusterEdit:   {aboutCluster, []lifecycle.Role{lifecycle.Admin}},
+	SnapshotSave:  {aboutCluster, []lifecycle.Role{lifecycle.Admin}},
+}
+
+// Decision is the answer and, when it is no, the sentence that says what is missing.
+type Decision struct {
+	Allowed bool
+	Why     string
+}
+
+// Decide answers whether the principal may do verb; key is "" for verbs that are
+// not about a key. An admin is no signer: whoever administers keys does not use
+// them unless a signer role says so.
+func Decide(p *lifecycle.Principal, verb Verb, key lifecycle.KeyID) Decision {
+	if p == nil {
+		return Decision{Why: "nobody is logged in"}
+	}
+	if p.RevokedAt != 0 {
+		return Decision{Why: fmt.Sprintf("principal %s was revoked at %s", p.Name, p.RevokedAt)}
+	}
+	r, ok := rules[verb]
+	if !ok {
+		return Decision{Why: fmt.Sprintf("unknown verb %q", string(verb))}
+	}
+	for _, g := range p.Grants {
+		if covers(r, g, key) {
+			return Decision{Allowed: true}
+		}
+	}
+	if r.scope == aboutKey {
+		return Decision{Why: fmt.Sprintf("%s has none of the roles %v on key %q: an admin can grant one with `chancery principal add %s --replace --role ROLE:%s`", p.Name, r.roles, string(key), p.Name, string(key))}
+	}
+	return Decision{Why: fmt.Sprintf("%s has none of the roles %v for all keys, which %s needs", p.Name, r.roles, verb)}
+}
+
+func covers(r rule, g lifecycle.Grant, key lifecycle.KeyID) bool {
+	for _, role := range r.roles {
+		if g.Role != role {
+			continue
+		}
+		switch r.scope {
+		case aboutKey:
+			return g.Matches(key)
+		case aboutCluster:
+			return g.Keys == "*"
+		case aboutCaller:
+			return true
+		}
+	}
+	return false
+}
