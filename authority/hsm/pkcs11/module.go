@@ -1,0 +1,184 @@
+//go:build cgo && !nopkcs11
+
+package pkcs11
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/miekg/pkcs11"
+	"golang.org/x/sync/semaphore"
+
+	"github.com/chancery-project/chancery/authority/hsm"
+)
+
+// gateSize is the weight of an exclusive holder of the gate; a shared one weighs 1.
+const gateSize = 1 << 20
+
+// exclusiveWait bounds how long a generation, destruction or recovery waits for the
+// calls inside the device. While it waits no new call gets in, so a hung one must
+// not be waited for.
+const exclusiveWait = 10 * time.Second
+
+// module is one PKCS#11 library in this process. C_Initialize and C_Finalize concern
+// all of its tokens at once; crypto11 counts its contexts and finalizes with the
+// last, so a recovery must close those of every store.
+type module struct {
+	path string
+	raw  *pkcs11.Ctx // second view of the library; keeps it mapped, never finalizes what crypto11 initialized
+	gate *semaphore.Weighted
+
+	exclusiveAt atomic.Int64 // when the exclusive holder came in, in ns since processStart; 0 = none
+	failures    atomic.Int32 // recoveries since the last good signature
+
+	// Owned by the exclusive holder of the gate.
+	stores    []*Store
+	epoch     uint64    // counts connections; a handle of an older epoch is void
+	notBefore time.Time // of the next recovery
+}
+
+// modules lists the libraries in use. A module stays listed, and its library mapped,
+// until the process ends: unmapping code whose threads may still run in it crashes.
+var modules = struct {
+	sync.Mutex
+	byPath map[string]*module
+}{byPath: map[string]*module{}}
+
+// processStart is the zero of the monotonic stamps below.
+var processStart = time.Now()
+
+// stamp is the present moment in ns since processStart, never 0.
+func stamp() int64 { return int64(time.Since(processStart)) | 1 }
+
+// loadModule maps a library, or finds it mapped. It does not initialize it.
+func loadModule(path string) (*module, error) {
+	if path == "" {
+		return nil, errors.New("open PKCS#11 module: module is not set; for SoftHSM on Debian it is /usr/lib/softhsm/libsofthsm2.so")
+	}
+	if !filepath.IsAbs(path) {
+		return nil, fmt.Errorf("open PKCS#11 module: %s is not an absolute path", path)
+	}
+	modules.Lock()
+	defer modules.Unlock()
+	if m, ok := modules.byPath[path]; ok {
+		return m, nil
+	}
+	raw := pkcs11.New(path)
+	if raw == nil {
+		return nil, fmt.Errorf("open PKCS#11 module: %s cannot be loaded. Check that the file exists and is a PKCS#11 library for this machine: pkcs11-tool --module %s -L: %w", path, path, hsm.ErrUnavailable)
+	}
+	m := &module{path: path, raw: raw, gate: semaphore.NewWeighted(gateSize)}
+	modules.byPath[path] = m
+	return m, nil
+}
+
+// enter lets a call into the gate. The error is the context's.
+func (m *module) enter(ctx context.Context, exclusive bool) error {
+	if !exclusive {
+		return m.gate.Acquire(ctx, 1)
+	}
+	bounded, cancel := context.WithTimeout(ctx, exclusiveWait)
+	defer cancel()
+	if err := m.gate.Acquire(bounded, gateSize); err != nil {
+		return err
+	}
+	m.exclusiveAt.Store(stamp())
+	return nil
+}
+
+func (m *module) leave(exclusive bool) {
+	if !exclusive {
+		m.gate.Release(1)
+		return
+	}
+	m.exclusiveAt.Store(0)
+	m.gate.Release(gateSize)
+}
+
+// initialized runs f while the library is initialized. When no crypto11 context
+// keeps it so, it is initialized for f only: crypto11 insists on calling
+// C_Initialize itself. The caller holds the gate exclusively.
+func (m *module) initialized(f func() error) error {
+	if slices.ContainsFunc(m.stores, func(s *Store) bool { return s.conn != nil }) {
+		return f()
+	}
+	if err := m.raw.Initialize(); err != nil {
+		return fail("initialize module "+m.path, err)
+	}
+	err := f()
+	if finalErr := m.raw.Finalize(); finalErr != nil && err == nil {
+		err = fail("finalize module "+m.path, finalErr)
+	}
+	return err
+}
+
+// Recovery pauses between attempts, doubled from the first to the last.
+const (
+	firstPause = 100 * time.Millisecond
+	lastPause  = 10 * time.Second
+)
+
+// recover closes every context of the library, which invalidates every handle, and
+// connects every store anew. failed is the epoch in which the caller's call failed:
+// when another call has recovered since, there is nothing to do.
+func (m *module) recover(ctx context.Context, s *Store, failed uint64) error {
+	if err := m.enter(ctx, true); err != nil {
+		return fmt.Errorf("recover token: %w: calls are still inside the module: %w", hsm.ErrUnavailable, err)
+	}
+	defer m.leave(true)
+	if s.closed.Load() {
+		return hsm.ErrClosed
+	}
+	if s.locked.Load() {
+		return s.lockedError()
+	}
+	if s.conn != nil && s.conn.epoch > failed {
+		return nil
+	}
+	if wait := time.Until(m.notBefore); wait > 0 {
+		return fmt.Errorf("recover token: %w: the last attempt did not help; next one in %v", hsm.ErrUnavailable, wait.Round(time.Millisecond))
+	}
+	tries := m.failures.Add(1)
+	m.notBefore = time.Now().Add(min(firstPause<<min(tries-1, 10), lastPause))
+	for _, each := range m.stores {
+		each.disconnect()
+	}
+	var own error
+	for _, each := range m.stores {
+		err := each.reconnect()
+		if each == s {
+			own = err
+		}
+	}
+	return own
+}
+
+// attach connects a new store. The caller does not hold the gate.
+func (m *module) attach(ctx context.Context, s *Store) error {
+	if err := m.enter(ctx, true); err != nil {
+		return fmt.Errorf("open token: %w: %w", hsm.ErrUnavailable, err)
+	}
+	defer m.leave(true)
+	if err := s.connect(); err != nil {
+		return err
+	}
+	m.stores = append(m.stores, s)
+	return nil
+}
+
+// detach disconnects a store for good.
+func (m *module) detach(s *Store) error {
+	if err := m.enter(context.Background(), true); err != nil {
+		return fmt.Errorf("close token: calls are still inside the module after %v; it stays loaded until the process ends: %w", exclusiveWait, hsm.ErrUnavailable)
+	}
+	defer m.leave(true)
+	s.disconnect()
+	m.stores = slices.DeleteFunc(m.stores, func(each *Store) bool { return each == s })
+	return nil
+}
