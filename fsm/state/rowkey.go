@@ -3,13 +3,17 @@ package state
 import (
 	"encoding/binary"
 	"fmt"
+	"strconv"
+	"strings"
 
 	"github.com/chancery-project/chancery/fsm/command"
 	"github.com/chancery-project/chancery/fsm/lifecycle"
 )
 
 // Row keys sort the way they are read: versions of a key by number, instances of
-// a version by node. Names hold no byte below '-', so NUL ends them safely.
+// a version by node. Names hold no byte below '-', so NUL ends them safely. Keys of
+// hot rows travel in commands as text, so they are UTF-8: a version's number stands
+// in them as hex digits. The log's own rows are numbered in binary.
 
 func number(n uint64) string {
 	var b [8]byte
@@ -24,10 +28,18 @@ func parseNumber(s string) uint64 {
 	return binary.BigEndian.Uint64([]byte(s))
 }
 
-func versionKey(k lifecycle.KeyID, n uint64) string { return string(k) + "\x00" + number(n) }
+// hexNumber is wide enough for every number, so that text sorts like numbers.
+func hexNumber(n uint64) string {
+	s := strconv.FormatUint(n, 16)
+	return strings.Repeat("0", 16-len(s)) + s
+}
+
+func versionKey(k lifecycle.KeyID, n uint64) string { return string(k) + "\x00" + hexNumber(n) }
+
+func instancePrefix(k lifecycle.KeyID, n uint64) string { return versionKey(k, n) + "\x00" }
 
 func instanceKey(k lifecycle.KeyID, n uint64, node lifecycle.NodeID) string {
-	return versionKey(k, n) + string(node)
+	return instancePrefix(k, n) + string(node)
 }
 
 func operationKey(actor, id string) string { return id + "\x00" + actor }
@@ -130,4 +142,8 @@ func RefPrincipal(p *lifecycle.Principal) command.RowRef {
 
 func RefCluster(c *lifecycle.Cluster) command.RowRef {
 	return command.RowRef{Table: string(TableCluster), Key: clusterKey, Rev: c.Rev}
+}
+
+func RefToken(t *lifecycle.Token) command.RowRef {
+	return command.RowRef{Table: string(TableTokens), Key: t.ID, Rev: t.Rev}
 }

@@ -89,7 +89,7 @@ func (x *tx) versions(id lifecycle.KeyID) []*lifecycle.Version {
 }
 
 func (x *tx) instances(id lifecycle.KeyID, n uint64) []*lifecycle.Instance {
-	return list[lifecycle.Instance](x.hot.Root(), TableInstances, versionKey(id, n))
+	return list[lifecycle.Instance](x.hot.Root(), TableInstances, instancePrefix(id, n))
 }
 
 func (x *tx) cluster() *lifecycle.Cluster {

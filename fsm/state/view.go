@@ -89,7 +89,7 @@ func (v *View) Instance(id lifecycle.KeyID, n uint64, node lifecycle.NodeID) *li
 
 // Instances of a version in node order.
 func (v *View) Instances(id lifecycle.KeyID, n uint64) []*lifecycle.Instance {
-	return viewList[lifecycle.Instance](v, TableInstances, versionKey(id, n))
+	return viewList[lifecycle.Instance](v, TableInstances, instancePrefix(id, n))
 }
 
 // EachInstance calls fn for every instance of every key until fn returns false.
