@@ -1,0 +1,81 @@
+package wire
+
+import "github.com/chancery-project/chancery/fsm/lifecycle"
+
+// Node is a member as the cluster records it.
+type Node struct {
+	Name        string               `json:"node"`
+	ID          string               `json:"id"`
+	Incarnation string               `json:"incarnation"`
+	Status      lifecycle.NodeStatus `json:"status"`
+	Roles       []string             `json:"roles"` // voter, signer
+	Leader      bool                 `json:"leader"`
+	Addrs       lifecycle.Addrs      `json:"addrs"`
+	Version     string               `json:"version"`
+	Driver      string               `json:"driver"`
+	MaxFormat   uint64               `json:"max_format"`
+	Joined      Origin               `json:"joined"`
+	RemovedAt   Time                 `json:"removed_at"`
+	Position    *Position            `json:"position,omitempty"`
+}
+
+// CreateJoinToken asks for a token that lets one node in.
+type CreateJoinToken struct {
+	TTL lifecycle.Milliseconds `json:"ttl,omitempty"` // 0 = 10 min
+}
+
+// JoinToken carries the secret, once.
+type JoinToken struct {
+	ID        string   `json:"id"`
+	Token     string   `json:"token"`   // with the CA pin and addresses inside; empty when replayed
+	Command   string   `json:"command"` // what to type on the new machine, the token left out
+	ExpiresAt Time     `json:"expires_at"`
+	RequestID string   `json:"request_id"`
+	Position  Position `json:"position"`
+}
+
+// Promote gives a node roles; what is false is not taken away.
+type Promote struct {
+	Voter  bool `json:"voter,omitempty"`
+	Signer bool `json:"signer,omitempty"`
+}
+
+// Quarantine stops a node from signing; release takes it back.
+type Quarantine struct {
+	Reason  string `json:"reason,omitempty"`
+	Release bool   `json:"release,omitempty"`
+}
+
+// RemoveNode takes a quarantined node out of the cluster; lost says that its key
+// store is gone with it.
+type RemoveNode struct {
+	Lost   bool   `json:"lost,omitempty"`
+	Reason string `json:"reason,omitempty"`
+}
+
+// Rebuild lets a node whose data directory was wiped come back as a new incarnation.
+type Rebuild struct {
+	Reason string `json:"reason,omitempty"`
+}
+
+// TransferLeader hands leadership over; an empty target leaves the choice to raft.
+type TransferLeader struct {
+	Target string `json:"target,omitempty"`
+}
+
+// Cluster is what must agree everywhere. Its ETag is the revision in quotes.
+type Cluster struct {
+	ID       string             `json:"id"`
+	Name     string             `json:"name"`
+	Epoch    uint64             `json:"epoch"`
+	Format   uint64             `json:"format"`
+	Revision uint64             `json:"revision"`
+	Settings lifecycle.Settings `json:"settings"`
+	Created  Origin             `json:"created"`
+	Position Position           `json:"position"`
+}
+
+// SetCluster replaces the settings. It needs If-Match.
+type SetCluster struct {
+	Settings lifecycle.Settings `json:"settings"`
+}

@@ -1,0 +1,97 @@
+package wire
+
+import "github.com/chancery-project/chancery/fsm/lifecycle"
+
+// Levels that an operation reaches. Which ones it passes through depends on its
+// verb: create and rotate go committed, prepared, published, active; revoke and
+// the other narrowing verbs committed, fenced, settled; destroy committed, destroyed;
+// everything else is done when it is committed.
+const (
+	Committed = "committed"
+	Prepared  = "prepared"  // every instance that the policy requires is ready
+	Published = "published" // the public keys are in the trust set
+	Activated = "active"
+	Fenced    = "fenced"
+	Settled   = "settled"
+	Destroyed = "destroyed"
+)
+
+// PendingApproval is the status of an operation that waits for people.
+const PendingApproval = "pending_approval"
+
+// Operation is one accepted request and how far it has come. It is what every
+// mutation answers, and GET /v1/operations/{request_id}.
+type Operation struct {
+	RequestID        string           `json:"request_id"`
+	Verb             string           `json:"verb"` // "create", "rotate", "revoke", "principal add", ...
+	Actor            string           `json:"actor,omitempty"`
+	Subject          string           `json:"subject,omitempty"` // what it is about when that is no key
+	Key              string           `json:"key,omitempty"`
+	Versions         []uint64         `json:"versions,omitzero"`
+	Reason           lifecycle.Reason `json:"reason,omitempty"`
+	CompromisedSince Time             `json:"compromised_since,omitzero"`
+	Comment          string           `json:"comment,omitempty"`
+	Plan             bool             `json:"plan,omitempty"` // nothing was done: this is what would happen
+	Reached          string           `json:"reached"`        // one of the levels; "" in a plan and while pending
+	Complete         bool             `json:"complete"`       // the last level of its verb is reached
+	Committed        *Reached         `json:"committed,omitempty"`
+	Prepared         *Reached         `json:"prepared,omitempty"`
+	Active           *Reached         `json:"active,omitempty"`
+	Fenced           *Reached         `json:"fenced,omitempty"`
+	Settled          *Reached         `json:"settled,omitempty"`
+	Destroyed        *Reached         `json:"destroyed,omitempty"`
+	Published        *PublishedAt     `json:"published,omitempty"`
+	Nodes            []NodeOutcome    `json:"nodes,omitzero"`
+	StillTrusting    []Consumer       `json:"consumers_still_trusting,omitzero"`
+	BlastRadius      *BlastRadius     `json:"blast_radius,omitempty"` // plan only
+	WaitsFor         []Blocker        `json:"waits_for,omitempty"`
+	Effects          []string         `json:"effects,omitempty"` // plan only: one sentence each
+	Next             []string         `json:"next,omitzero"`     // commands worth typing now
+	Status           string           `json:"status,omitempty"`  // PendingApproval
+	Proposal         string           `json:"proposal,omitempty"`
+	Needs            int              `json:"needs,omitempty"`
+	Have             int              `json:"have,omitempty"`
+	ExpiresAt        Time             `json:"expires_at,omitzero"`
+	Error            *Error           `json:"error,omitempty"` // refused: what a repeat is answered with
+	Position         Position         `json:"position"`
+}
+
+// Reached is one level of an operation; At is null while it is not reached.
+type Reached struct {
+	At       Time   `json:"at"`
+	By       Time   `json:"by,omitzero"` // not reached yet: when it will be at the latest
+	Index    uint64 `json:"index,omitempty"`
+	MS       int64  `json:"ms,omitempty"`        // since the request came in
+	WithinMS int64  `json:"within_ms,omitempty"` // plan only: the bound
+}
+
+// PublishedAt is the level of those who verify: when caches will have let go.
+type PublishedAt struct {
+	At             Time            `json:"at"`
+	CachesExpireBy map[string]Time `json:"caches_expire_by,omitempty"` // jwks, ocsp, crl
+	WithinMS       int64           `json:"within_ms,omitempty"`
+}
+
+// NodeOutcome is what one node had to say to a fence.
+type NodeOutcome struct {
+	Node    string `json:"node"`
+	Outcome string `json:"outcome"` // acked, lease_expired, pending
+	At      Time   `json:"at"`
+	MS      int64  `json:"ms"`
+}
+
+// Consumer is a registered verifier.
+type Consumer struct {
+	Name       string `json:"name"`
+	Class      string `json:"class"`
+	Owner      string `json:"owner"`
+	LastSeenAt Time   `json:"last_seen_at"`
+}
+
+// BlastRadius is who and what a revocation would touch.
+type BlastRadius struct {
+	Consumers       []string `json:"consumers"`
+	Certificates    int      `json:"certificates"`
+	SignaturesSince uint64   `json:"signatures_since"`
+	Complete        bool     `json:"complete"` // false: some of it is not recorded anywhere
+}

@@ -1,0 +1,103 @@
+package wire
+
+import "net/url"
+
+// Paths of the API listener. Those with {name} are patterns of http.ServeMux.
+const (
+	PathKeys       = "/v1/keys"
+	PathKey        = "/v1/keys/{name}"
+	PathVersions   = "/v1/keys/{name}/versions"
+	PathHistory    = "/v1/keys/{name}/history"
+	PathPolicy     = "/v1/keys/{name}/policy"
+	PathExport     = "/v1/keys/{name}/export" // JWKS of everything, published or not
+	PathRotate     = "/v1/keys/{name}/rotate"
+	PathActivate   = "/v1/keys/{name}/activate"
+	PathSuspend    = "/v1/keys/{name}/suspend"
+	PathResume     = "/v1/keys/{name}/resume"
+	PathDeactivate = "/v1/keys/{name}/deactivate"
+	PathRevoke     = "/v1/keys/{name}/revoke"
+	PathDestroy    = "/v1/keys/{name}/destroy"
+	PathReplace    = "/v1/keys/{name}/replace"
+	PathSign       = "/v1/keys/{name}/sign"
+	PathJWT        = "/v1/keys/{name}/jwt"
+	PathVerify     = "/v1/keys/{name}/verify"
+
+	PathPrincipals      = "/v1/principals"
+	PathPrincipal       = "/v1/principals/{name}"
+	PathRevokePrincipal = "/v1/principals/{name}/revoke"
+	PathTokens          = "/v1/tokens"
+	PathToken           = "/v1/tokens/{name}"
+	PathRevokeToken     = "/v1/tokens/{name}/revoke"
+
+	PathChallenge = "/v1/login/challenge"
+	PathLogin     = "/v1/login"
+	PathWhoAmI    = "/v1/auth/whoami"
+	PathCanI      = "/v1/auth/can-i"
+
+	PathNodes          = "/v1/nodes"
+	PathNode           = "/v1/nodes/{name}"
+	PathJoinTokens     = "/v1/node-tokens"
+	PathPromote        = "/v1/nodes/{name}/promote"
+	PathQuarantine     = "/v1/nodes/{name}/quarantine"
+	PathRemoveNode     = "/v1/nodes/{name}/remove"
+	PathRebuild        = "/v1/nodes/{name}/rebuild"
+	PathTransferLeader = "/v1/cluster/transfer-leader"
+	PathCluster        = "/v1/cluster"
+
+	PathOperations = "/v1/operations"
+	PathOperation  = "/v1/operations/{name}"
+	PathEvents     = "/v1/events"
+	PathLog        = "/v1/log"
+	PathAudit      = "/v1/audit"
+	PathAuditCheck = "/v1/audit/check"
+	PathStatus     = "/v1/status"
+	PathInventory  = "/v1/reports/inventory"
+	PathSnapshot   = "/v1/snapshot"
+	PathOpenAPI    = "/v1/openapi.json"
+)
+
+// Paths of the public listener.
+const (
+	PathWellKnownJWKS = "/.well-known/jwks.json"
+	PathKeyJWKS       = "/keys/{name}/jwks.json"
+	PathKeyFile       = "/keys/{name}/{file}" // {kid}.pem; the pattern catches what is not jwks.json
+	PathKeyStatus     = "/status/keys/{name}"
+	PathKIDStatus     = "/status/kid/{kid}"
+	PathCheckpoint    = "/log/checkpoint"
+	PathTile          = "/log/tile/{tile...}"
+	PathLive          = "/livez"
+	PathReady         = "/readyz"
+)
+
+// Query parameters.
+const (
+	QueryPlan     = "plan"     // true: change nothing, answer what would happen
+	QueryLimit    = "limit"    // items of a page, at most MaxListLimit
+	QueryCursor   = "cursor"   // Next of the page before
+	QuerySelector = "selector" // of labels: "team=rel,tier!=dev,team"
+	QueryWait     = "wait"     // a level of an operation; a length of time for events
+	QueryWithin   = "within"   // how long to hold the request for that level, "30s"
+	QueryFrom     = "from"     // events after this position; log leaves from this number
+	QueryKey      = "key"
+	QueryVersion  = "version"
+	QueryKID      = "kid"
+	QueryNode     = "node"
+	QueryKind     = "kind"
+	QueryState    = "state"
+	QueryPurpose  = "purpose"
+	QueryOwner    = "owner"
+	QueryActor    = "principal"
+	QuerySince    = "since" // RFC 3339, at or after
+	QueryUntil    = "until" // RFC 3339, before
+)
+
+// Path fills the one {name} of a pattern.
+func Path(pattern, name string) string {
+	const hole = "{name}"
+	for i := 0; i+len(hole) <= len(pattern); i++ {
+		if pattern[i:i+len(hole)] == hole {
+			return pattern[:i] + url.PathEscape(name) + pattern[i+len(hole):]
+		}
+	}
+	return pattern
+}

@@ -1,0 +1,140 @@
+package wire
+
+import "github.com/chancery-project/chancery/fsm/lifecycle"
+
+// Status is the cluster as one node sees it; problems stand first on a screen.
+type Status struct {
+	Cluster        string       `json:"cluster"`
+	Epoch          uint64       `json:"epoch"`
+	Format         FormatStatus `json:"format"`
+	Leader         Text         `json:"leader"`
+	Term           uint64       `json:"term"`
+	Quorum         Quorum       `json:"quorum"`
+	Nodes          []NodeStatus `json:"nodes"`
+	Keys           KeyCounts    `json:"keys"`
+	OpenFences     []OpenFence  `json:"open_fences"`
+	OpenProposals  int          `json:"open_proposals"`
+	LastSnapshotAt Time         `json:"last_snapshot_at"`
+	Problems       []Problem    `json:"problems"`
+	AnsweredBy     string       `json:"answered_by"`
+	Position       Position     `json:"position"`
+	AsOf           Time         `json:"as_of"`
+	Freshness      string       `json:"freshness"`
+}
+
+// FormatStatus is the log's format number.
+type FormatStatus struct {
+	Current    uint64 `json:"current"`
+	CanRaiseTo uint64 `json:"can_raise_to"`
+}
+
+// Quorum counts voters; CanLose is how many more may go before writes stop.
+type Quorum struct {
+	Voters    int `json:"voters"`
+	Reachable int `json:"reachable"`
+	CanLose   int `json:"can_lose"`
+}
+
+// NodeStatus is one node as it reports itself; what the answering node could not
+// learn is null or missing.
+type NodeStatus struct {
+	Node          string               `json:"node"`
+	ID            string               `json:"id"`
+	Status        lifecycle.NodeStatus `json:"status"`
+	Roles         []string             `json:"roles"`
+	State         string               `json:"state"` // leader, follower, candidate, unreachable
+	Version       string               `json:"version"`
+	AppliedIndex  uint64               `json:"applied_index"`
+	StalenessMS   *int64               `json:"staleness_ms"`
+	Lease         Lease                `json:"lease"`
+	Keystore      Keystore             `json:"keystore"`
+	ClockOffsetMS *int64               `json:"clock_offset_ms"`
+	CertExpiresAt Time                 `json:"cert_expires_at"`
+}
+
+// Lease is a node's right to release signatures.
+type Lease struct {
+	Usable      bool   `json:"usable"`
+	ExpiresInMS *int64 `json:"expires_in_ms"`
+	Why         Text   `json:"why"`
+}
+
+// Keystore is the health of a node's key store.
+type Keystore struct {
+	Driver  string `json:"driver"`
+	OK      bool   `json:"ok"`
+	Orphans int    `json:"orphans"`
+	Missing int    `json:"missing"`
+	Why     Text   `json:"why"`
+}
+
+// KeyCounts counts keys.
+type KeyCounts struct {
+	Total         int `json:"total"`
+	Overdue       int `json:"overdue"`
+	WithoutActive int `json:"without_active"`
+}
+
+// OpenFence is a fence that has not been reported yet.
+type OpenFence struct {
+	Index     uint64   `json:"index"`
+	Key       Text     `json:"key"`
+	OpenedAt  Time     `json:"opened_at"`
+	WaitsFor  []string `json:"waits_for"`
+	RequestID Text     `json:"request_id"`
+}
+
+// Problem severities.
+const (
+	Critical = "critical"
+	Warning  = "warning"
+)
+
+// Problem is something a person should look at, with the next command.
+type Problem struct {
+	Severity string `json:"severity"`
+	Code     string `json:"code"`
+	Subject  string `json:"subject"`
+	Message  string `json:"message"`
+	Hint     string `json:"hint"`
+}
+
+// Answers of the status plane. Revoked may be said at any age, good only when fresh.
+const (
+	Good          = "good"
+	Revoked       = "revoked"
+	Unknown       = "unknown"
+	Indeterminate = "indeterminate" // it would be good, but this state is too old to say so
+)
+
+// KeyStatus is what the public listener says of a key, or of one kid.
+type KeyStatus struct {
+	Key           string          `json:"key"`
+	Status        string          `json:"status"` // good when the active version is
+	ActiveVersion uint64          `json:"active_version"`
+	TrustSet      TrustSet        `json:"trust_set"`
+	Versions      []VersionStatus `json:"versions"`
+	Position      Position        `json:"position"`
+	AsOf          Time            `json:"as_of"`
+	Freshness     string          `json:"freshness"`
+	NextUpdate    Time            `json:"next_update"`
+}
+
+// VersionStatus is a version without anything a verifier does not need.
+type VersionStatus struct {
+	Version    uint64          `json:"version"`
+	State      lifecycle.State `json:"state"`
+	Status     string          `json:"status"`
+	Since      Time            `json:"since"`
+	InTrustSet bool            `json:"in_trust_set"`
+	Revocation *Revocation     `json:"revocation"`
+	KIDs       []string        `json:"kids"`
+}
+
+// Health is the body of /livez and /readyz.
+type Health struct {
+	OK    bool   `json:"ok"`
+	Node  string `json:"node"`
+	Why   Text   `json:"why"`
+	Index uint64 `json:"index"`
+}
