@@ -1,0 +1,155 @@
+package authority
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+
+	"github.com/chancery-project/chancery/authority/access"
+	"github.com/chancery-project/chancery/authority/audit"
+	"github.com/chancery-project/chancery/fsm/command"
+	"github.com/chancery-project/chancery/fsm/ledger"
+	"github.com/chancery-project/chancery/fsm/lifecycle"
+	"github.com/chancery-project/chancery/fsm/state"
+)
+
+// Request is what every write carries besides its own parameters.
+type Request struct {
+	Caller    Caller
+	RequestID string   // UUIDv7
+	Digest    [32]byte // SHA-256 of what was asked; the same id with another digest is refused
+	DryRun    bool     // --plan: decide and try, change nothing
+}
+
+// Result is what a write came to.
+type Result struct {
+	RequestID string
+	Outcome   state.Outcome
+	DryRun    bool
+	Existing  bool // --if-absent found it already there
+}
+
+// planner makes the command on a View. The rows it looked at go into reads; the
+// caller's own row is added for it.
+type planner func(v *state.View) (body command.Body, reads []command.RowRef, err error)
+
+// maxPlans bounds how often a plan is made again because a row moved under it.
+const maxPlans = 3
+
+// change carries one write out: who, recorded, planned, tried, proposed.
+func (s *Service) change(ctx context.Context, req Request, verb access.Verb, key lifecycle.KeyID, plan planner) (Result, error) {
+	if l := s.ledger.Leadership(); !l.Self || !l.Ready {
+		return Result{}, ledger.ErrNotLeader
+	}
+	v := s.ledger.View()
+	if r, done, err := s.replay(v, req); done || err != nil {
+		return r, err
+	}
+	caller, err := s.decide(ctx, v, req, verb, key)
+	if err != nil {
+		return Result{}, err
+	}
+	r, err := s.carryOut(ctx, req, caller, plan)
+	s.recordOutcome(req, verb, key, r.Outcome, err)
+	return r, err
+}
+
+// replay answers a request that was carried out before.
+func (s *Service) replay(v *state.View, req Request) (Result, bool, error) {
+	op, err := v.Operation(req.Caller.Principal, req.RequestID)
+	if err != nil {
+		return Result{}, false, fmt.Errorf("look the request up: %w", err)
+	}
+	if op == nil {
+		return Result{}, false, nil
+	}
+	o := op.Answer(req.Digest[:])
+	return Result{RequestID: req.RequestID, Outcome: o}, true, o.Err()
+}
+
+// decide checks access and puts the decision on disk before anything follows from it.
+func (s *Service) decide(ctx context.Context, v *state.View, req Request, verb access.Verb, key lifecycle.KeyID) (*lifecycle.Principal, error) {
+	p := v.Principal(req.Caller.Principal)
+	d := access.Decide(p, verb, key)
+	if d.Allowed && req.Caller.TokenID != "" {
+		if t := v.Token(req.Caller.TokenID); t == nil || t.RevokedAt != 0 {
+			d = access.Decision{Why: "the token was revoked"}
+		}
+	}
+	_, err := s.audit.Append(ctx, audit.Record{Kind: audit.Decision, Principal: req.Caller.Principal, Verb: string(verb), Key: string(key),
+		RequestID: req.RequestID, Remote: req.Caller.Remote, Allowed: d.Allowed, Detail: d.Why,
+		Digest: hex.EncodeToString(req.Digest[:]), Index: v.Position().Index})
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrAudit, err)
+	}
+	if !d.Allowed {
+		return nil, &Denied{d.Why}
+	}
+	return p, nil
+}
+
+// carryOut plans, tries and proposes, again when a row moved meanwhile.
+func (s *Service) carryOut(ctx context.Context, req Request, caller *lifecycle.Principal, plan planner) (Result, error) {
+	var o state.Outcome
+	for range maxPlans {
+		v := s.ledger.View()
+		body, reads, err := plan(v)
+		if err != nil {
+			return Result{}, err
+		}
+		reads = append(reads, state.RefPrincipal(caller))
+		if t := v.Token(req.Caller.TokenID); t != nil {
+			reads = append(reads, state.RefToken(t))
+		}
+		cmd := &command.Command{Body: body, Header: command.Header{At: s.Now(), Actor: req.Caller.Principal, Node: s.ledger.NodeID(),
+			RequestID: req.RequestID, RequestDigest: req.Digest[:], Reads: reads}}
+		if o = state.Trial(v, cmd); o.OK() && !req.DryRun {
+			if o, err = s.ledger.Propose(ctx, cmd); err != nil {
+				return Result{}, fmt.Errorf("propose %s: %w", body.Kind(), err)
+			}
+		}
+		if o.Code != state.Conflict {
+			break
+		}
+		if p := s.ledger.View().Principal(caller.Name); p == nil || p.Rev != caller.Rev {
+			return Result{}, &Denied{"the caller's roles changed while the request was planned: ask again"}
+		}
+	}
+	return Result{RequestID: req.RequestID, Outcome: o, DryRun: req.DryRun}, o.Err()
+}
+
+// recordOutcome notes how it ended. The decision is on disk already, so a lost
+// outcome loses no proof of who asked for what.
+func (s *Service) recordOutcome(req Request, verb access.Verb, key lifecycle.KeyID, o state.Outcome, err error) {
+	rec := audit.Record{Kind: audit.Outcome, Principal: req.Caller.Principal, Verb: string(verb), Key: string(key),
+		RequestID: req.RequestID, Remote: req.Caller.Remote, Allowed: err == nil, Index: o.Index, Code: string(o.Code), Detail: o.Detail}
+	if len(o.Versions) == 1 {
+		rec.Version = o.Versions[0]
+	}
+	var rejected *state.Rejection
+	switch {
+	case errors.As(err, &rejected):
+		rec.Code, rec.Detail = string(rejected.Outcome.Code), rejected.Outcome.Detail
+	case errors.Is(err, ledger.ErrIndeterminate):
+		rec.Code = "unknown_outcome"
+	case err != nil:
+		rec.Detail = err.Error()
+	}
+	if err := s.audit.AppendAsync(rec); err != nil {
+		s.log.Warn("record an outcome", "request_id", req.RequestID, "err", err)
+	}
+}
+
+// Check decides a read: it is recorded when denied, and reads of keys and status
+// are too many to be recorded each.
+func (s *Service) Check(ctx context.Context, v *state.View, c Caller, verb access.Verb, key lifecycle.KeyID) error {
+	d := access.Decide(v.Principal(c.Principal), verb, key)
+	if d.Allowed {
+		return nil
+	}
+	if err := s.audit.AppendAsync(audit.Record{Kind: audit.Decision, Principal: c.Principal, Verb: string(verb), Key: string(key), Remote: c.Remote, Detail: d.Why, Index: v.Position().Index}); err != nil {
+		s.log.Warn("record a denial", "key", key, "err", err)
+	}
+	return &Denied{d.Why}
+}

@@ -1,0 +1,261 @@
+package authority
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/chancery-project/chancery/authority/access"
+	"github.com/chancery-project/chancery/authority/audit"
+	"github.com/chancery-project/chancery/fsm/command"
+	"github.com/chancery-project/chancery/fsm/ledger"
+	"github.com/chancery-project/chancery/fsm/lifecycle"
+	"github.com/chancery-project/chancery/fsm/state"
+)
+
+// JoinTokenTTL is how long a join token lives when nobody says.
+const JoinTokenTTL = 10 * lifecycle.Minute
+
+// JoinSecret is what the holder of a join token knows. The log keeps only
+// JoinMACKey of it, which checks a proof but cannot be turned back.
+type JoinSecret struct {
+	ID        string
+	Secret    [16]byte
+	ExpiresAt lifecycle.Instant
+}
+
+// JoinMACKey is the key of the proof of a join token.
+func JoinMACKey(secret [16]byte) [32]byte {
+	return sha256.Sum256(append([]byte("chancery-join/1\x00"), secret[:]...))
+}
+
+// JoinProof is the HMAC by which a joiner shows that it holds the token, over
+// everything it says of itself, so that nothing in between can be exchanged.
+func JoinProof(macKey [32]byte, clusterID string, n command.NodeRecord) []byte {
+	m := hmac.New(sha256.New, macKey[:])
+	body := command.Marshal(n)
+	var size [8]byte
+	binary.BigEndian.PutUint64(size[:], uint64(len(clusterID)))
+	m.Write(size[:])
+	m.Write([]byte(clusterID))
+	m.Write(body)
+	return m.Sum(nil)
+}
+
+// CreateJoinToken lets one node in. The secret is returned here and never again.
+func (s *Service) CreateJoinToken(ctx context.Context, req Request, ttl lifecycle.Milliseconds) (Result, JoinSecret, error) {
+	if ttl == 0 {
+		ttl = JoinTokenTTL
+	}
+	if ttl < lifecycle.Second || ttl > lifecycle.Day {
+		return Result{}, JoinSecret{}, refuse("invalid", "--ttl 10m", "a join token lives for 1s to 1d, not %s", ttl)
+	}
+	id, err := s.drawHex(8)
+	if err != nil {
+		return Result{}, JoinSecret{}, err
+	}
+	j := JoinSecret{ID: id}
+	if err := s.draw(j.Secret[:]); err != nil {
+		return Result{}, JoinSecret{}, err
+	}
+	key := JoinMACKey(j.Secret)
+	r, err := s.change(ctx, req, access.NodeEdit, "", func(*state.View) (command.Body, []command.RowRef, error) {
+		j.ExpiresAt = s.Now().Add(ttl)
+		return &command.AddJoinToken{ID: id, MACKey: key[:], ExpiresAt: j.ExpiresAt}, nil, nil
+	})
+	if err != nil || r.DryRun || r.Outcome.Replayed {
+		return r, JoinSecret{}, err
+	}
+	return r, j, nil
+}
+
+// Join lets a node in that proves a join token over what it says of itself. The
+// caller has checked that the TLS peer holds the key of record.ID.
+func (s *Service) Join(ctx context.Context, tokenID string, record command.NodeRecord, proof []byte, remote string) (state.Outcome, error) {
+	if l := s.ledger.Leadership(); !l.Self || !l.Ready {
+		return state.Outcome{}, ledger.ErrNotLeader
+	}
+	v := s.View()
+	t := v.JoinToken(tokenID)
+	ok := t != nil && hmac.Equal(JoinProof([32]byte(t.MACKey), v.Cluster().ID, record), proof)
+	if err := s.recordNode(ctx, record.ID, "node:"+record.Name, "node.join", remote, ok); err != nil {
+		return state.Outcome{}, err
+	}
+	if !ok {
+		return state.Outcome{}, fmt.Errorf("%w: the join token is unknown, or its proof is wrong: make a new one with `chancery node token`", ErrUnauthenticated)
+	}
+	o, err := s.proposeAs(ctx, "node:"+record.Name, &command.JoinNode{TokenID: tokenID, Node: record})
+	if err != nil {
+		return o, err
+	}
+	n := s.View().Node(record.ID)
+	if err := s.members.AddNonvoter(ctx, n.ServerID(), n.Addrs.Node); err != nil {
+		return o, fmt.Errorf("add the server: %w", err)
+	}
+	return o, nil
+}
+
+// proposeAs proposes without a principal's request: for nodes and the system.
+func (s *Service) proposeAs(ctx context.Context, actor string, body command.Body, reads ...command.RowRef) (state.Outcome, error) {
+	cmd := &command.Command{Body: body, Header: command.Header{At: s.Now(), Actor: actor, Node: s.ledger.NodeID(), Reads: reads}}
+	if o := state.Trial(s.View(), cmd); !o.OK() {
+		return o, o.Err()
+	}
+	o, err := s.ledger.Propose(ctx, cmd)
+	if err != nil {
+		return o, fmt.Errorf("propose %s: %w", body.Kind(), err)
+	}
+	return o, o.Err()
+}
+
+func (s *Service) recordNode(ctx context.Context, id lifecycle.NodeID, actor, verb, remote string, allowed bool) error {
+	if _, err := s.audit.Append(ctx, audit.Record{Kind: audit.Decision, Principal: actor, Verb: verb, Remote: remote, Allowed: allowed, Detail: "node " + string(id)}); err != nil {
+		return fmt.Errorf("%w: %w", ErrAudit, err)
+	}
+	return nil
+}
+
+func findNode(v *state.View, name string) (*lifecycle.Node, error) {
+	n := v.NodeByName(name)
+	if n == nil {
+		return nil, refuse(string(state.NodeNotFound), "chancery node list", "there is no node %q", name)
+	}
+	return n, nil
+}
+
+// PromoteNode gives a node roles. The Raft configuration changes first: a crash
+// in between leaves a voter the table does not call one, which a repeat mends.
+func (s *Service) PromoteNode(ctx context.Context, req Request, name string, voter, signer bool) (Result, error) {
+	return s.nodeChange(ctx, req, name, func(n *lifecycle.Node) command.Body {
+		return &command.SetNodeRoles{ID: n.ID, Voter: n.Voter || voter, Signer: n.Signer || signer}
+	}, func(n *lifecycle.Node) error {
+		if !voter {
+			return nil
+		}
+		return s.members.AddVoter(ctx, n.ServerID(), n.Addrs.Node)
+	})
+}
+
+// QuarantineNode takes a node's right to sign, or gives it back.
+func (s *Service) QuarantineNode(ctx context.Context, req Request, name, reason string, undo bool) (Result, error) {
+	status := lifecycle.Quarantined
+	if undo {
+		status = lifecycle.Member
+	}
+	return s.nodeChange(ctx, req, name, func(n *lifecycle.Node) command.Body {
+		return &command.SetNodeStatus{ID: n.ID, Status: status, Reason: reason}
+	}, nil)
+}
+
+// RemoveNode ends a node's membership for good. It is quarantined first; its
+// instances are lost, and what they signed still verifies.
+func (s *Service) RemoveNode(ctx context.Context, req Request, name, reason string, lost bool) (Result, error) {
+	n, err := findNode(s.View(), name)
+	if err != nil {
+		return Result{}, err
+	}
+	if n.ID == s.ledger.NodeID() && s.ledger.Leadership().Self {
+		return Result{}, refuse("leader_cannot_leave", "chancery node transfer-leader, then remove it", "node %s leads the cluster and cannot remove itself", n.Name)
+	}
+	if err := s.keepQuorum(n); err != nil {
+		return Result{}, err
+	}
+	if n.Status == lifecycle.Member && !req.DryRun {
+		first := req
+		first.RequestID = ""
+		if _, err := s.QuarantineNode(ctx, first, name, reason, false); err != nil {
+			return Result{}, err
+		}
+	}
+	return s.nodeChange(ctx, req, name, func(n *lifecycle.Node) command.Body {
+		if req.DryRun && n.Status == lifecycle.Member {
+			return &command.SetNodeStatus{ID: n.ID, Status: lifecycle.Quarantined, Reason: reason}
+		}
+		return &command.SetNodeStatus{ID: n.ID, Status: lifecycle.Removed, Reason: reason, Lost: lost}
+	}, func(n *lifecycle.Node) error { return s.members.RemoveServer(ctx, n.ServerID()) })
+}
+
+// keepQuorum refuses to remove the only voter.
+func (s *Service) keepQuorum(n *lifecycle.Node) error {
+	if !n.Voter {
+		return nil
+	}
+	for _, other := range s.View().Nodes() {
+		if other.ID != n.ID && other.Voter && other.Status != lifecycle.Removed {
+			return nil
+		}
+	}
+	return refuse("last_voter", "promote another node first", "node %s is the only voter: without it nothing could be decided", n.Name)
+}
+
+// nodeChange decides and tries the command, changes the Raft configuration, and
+// proposes.
+func (s *Service) nodeChange(ctx context.Context, req Request, name string, make func(*lifecycle.Node) command.Body, servers func(*lifecycle.Node) error) (Result, error) {
+	moved := false
+	return s.change(ctx, req, access.NodeEdit, "", func(v *state.View) (command.Body, []command.RowRef, error) {
+		n, err := findNode(v, name)
+		if err != nil {
+			return nil, nil, err
+		}
+		body, refs := make(n), []command.RowRef{state.RefNode(n)}
+		if servers == nil || req.DryRun || moved {
+			return body, refs, nil
+		}
+		trial := &command.Command{Body: body, Header: command.Header{At: s.Now(), Actor: req.Caller.Principal, Node: s.ledger.NodeID(), Reads: refs}}
+		if o := state.Trial(v, trial); !o.OK() {
+			return nil, nil, o.Err()
+		}
+		if err := servers(n); err != nil {
+			return nil, nil, fmt.Errorf("change the voters: %w", err)
+		}
+		moved = true
+		return body, refs, nil
+	})
+}
+
+// TransferLeadership hands the lead to a voter, "" = whoever is most up to date.
+func (s *Service) TransferLeadership(ctx context.Context, req Request, name string) (Result, error) {
+	if l := s.ledger.Leadership(); !l.Self {
+		return Result{}, ledger.ErrNotLeader
+	}
+	v := s.View()
+	if _, err := s.decide(ctx, v, req, access.NodeEdit, ""); err != nil {
+		return Result{}, err
+	}
+	var to lifecycle.NodeID
+	if name != "" {
+		n, err := findNode(v, name)
+		if err != nil {
+			return Result{}, err
+		}
+		if !n.Voter || n.Status != lifecycle.Member {
+			return Result{}, refuse("not_a_voter", "chancery node promote "+name, "node %s has no vote", n.Name)
+		}
+		to = n.ID
+	}
+	if req.DryRun {
+		return Result{RequestID: req.RequestID, DryRun: true}, nil
+	}
+	err := s.members.TransferLeadership(ctx, to)
+	s.recordOutcome(req, access.NodeEdit, "", state.Outcome{Detail: "transfer leadership"}, err)
+	return Result{RequestID: req.RequestID}, err
+}
+
+// SetSettings replaces the cluster's settings.
+func (s *Service) SetSettings(ctx context.Context, req Request, edit func(lifecycle.Settings) (lifecycle.Settings, error)) (Result, error) {
+	return s.change(ctx, req, access.ClusterEdit, "", func(v *state.View) (command.Body, []command.RowRef, error) {
+		c := v.Cluster()
+		settings, err := edit(c.Settings)
+		if err != nil {
+			var r *Refusal
+			if errors.As(err, &r) {
+				return nil, nil, err
+			}
+			return nil, nil, refuse("invalid", "chancery cluster show", "%v", err)
+		}
+		return &command.SetSettings{Settings: settings}, []command.RowRef{state.RefCluster(c)}, nil
+	})
+}

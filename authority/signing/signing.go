@@ -1,0 +1,283 @@
+// Package signing makes signatures on this node and decides whether they may
+// leave it.
+//
+// Threat model: a revocation may commit at any moment, the HSM may take any time
+// and may be wrong, the process may be stopped anywhere. So nothing that was
+// checked before the HSM call is believed after it: every signature is verified
+// with the registered public key, and passes the release gate, which looks at the
+// newest state again with no I/O in between. What does not pass is wiped, counted
+// and recorded as "signed, not released".
+//
+// Concurrency: a Signer may be used from any number of goroutines. It holds no
+// lock while the HSM works; the key store bounds its own queue.
+package signing
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/sha512"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/chancery-project/chancery/authority"
+	"github.com/chancery-project/chancery/authority/access"
+	"github.com/chancery-project/chancery/authority/audit"
+	"github.com/chancery-project/chancery/authority/hsm"
+	"github.com/chancery-project/chancery/fsm/ledger"
+	"github.com/chancery-project/chancery/fsm/lifecycle"
+	"github.com/chancery-project/chancery/fsm/state"
+)
+
+// Limits of one request.
+const (
+	MaxMessageBytes = 64 << 10 // larger content is signed by digest
+	MaxItems        = 1024     // in a batch
+)
+
+// Recorder is the audit journal as signing uses it.
+type Recorder interface {
+	AppendBatch(ctx context.Context, rs []audit.Record) (uint64, error)
+	AppendAsync(r audit.Record) error
+}
+
+// Config of a Signer. Clock is the wall clock of audit records; Elapsed is a
+// clock that goes on in suspend, for the age of requests.
+type Config struct {
+	Ledger     ledger.Ledger
+	Store      hsm.KeyStore
+	Audit      Recorder
+	Clock      func() time.Time
+	Elapsed    func() time.Duration
+	Usable     func(key lifecycle.KeyID, version uint64) error // what the reconciler says of this node's instance; nil = all usable
+	MaxStale   time.Duration                                   // 0 = 3 s: older state signs nothing
+	MaxAge     time.Duration                                   // 0 = 2 s: older requests are dropped
+	MaxWorkers int                                             // parallel HSM calls of one batch; 0 = 2
+}
+
+// Signer signs with this node's instances.
+type Signer struct {
+	Config
+	verified atomic.Uint64 // round robin for sampled verification
+
+	Released, Withheld atomic.Uint64 // signatures, for metrics
+}
+
+// New makes a Signer.
+func New(c Config) *Signer {
+	if c.MaxStale == 0 {
+		c.MaxStale = 3 * time.Second
+	}
+	if c.MaxAge == 0 {
+		c.MaxAge = 2 * time.Second
+	}
+	if c.MaxWorkers == 0 {
+		c.MaxWorkers = 2
+	}
+	if c.Usable == nil {
+		c.Usable = func(lifecycle.KeyID, uint64) error { return nil }
+	}
+	return &Signer{Config: c}
+}
+
+// Input is one thing to sign: a message, or its digest with the hash's name.
+type Input struct {
+	Message []byte
+	Digest  []byte
+	Hash    lifecycle.Hash // with Digest; "" = the key's own
+}
+
+// Signature is a released signature. Bytes are ASN.1 DER for ECDSA and native for
+// RSA and Ed25519.
+type Signature struct {
+	Key      lifecycle.KeyID
+	Version  uint64
+	KID      string
+	Node     lifecycle.NodeID
+	Alg      lifecycle.Algorithm
+	Bytes    []byte
+	Kind     string // "message" or "digest": what the input was
+	Hash     lifecycle.Hash
+	Position state.Position
+}
+
+// Item is one result of a batch: a signature or the reason there is none.
+type Item struct {
+	Signature
+	Err error
+}
+
+// Sign signs each input, in order. The error is about the request as a whole;
+// what befell one input is in its item.
+func (s *Signer) Sign(ctx context.Context, caller authority.Caller, requestID, key string, inputs []Input) ([]Item, error) {
+	return s.sign(ctx, caller, requestID, key, "sign", inputs)
+}
+
+// job is one admitted request.
+type job struct {
+	caller   authority.Caller
+	request  string
+	received time.Duration
+	key      *lifecycle.Key
+	version  *lifecycle.Version
+	instance *lifecycle.Instance
+	position state.Position
+	ref      hsm.Ref
+}
+
+func (s *Signer) sign(ctx context.Context, caller authority.Caller, requestID, key, verb string, inputs []Input) ([]Item, error) {
+	received := s.Elapsed()
+	if len(inputs) == 0 || len(inputs) > MaxItems {
+		return nil, refuse("invalid", fmt.Sprintf("send 1 to %d items", MaxItems), "%d items to sign", len(inputs))
+	}
+	j, err := s.admit(ctx, caller, key)
+	if err != nil {
+		return nil, s.refused(caller, requestID, key, err)
+	}
+	j.received, j.request = received, requestID
+	items, tbs := make([]Item, len(inputs)), make([][]byte, len(inputs))
+	intents := make([]audit.Record, 0, len(inputs))
+	for i := range inputs {
+		items[i].Signature = j.signature(inputs[i])
+		if tbs[i], items[i].Err = j.prepare(verb, inputs[i]); items[i].Err == nil {
+			intents = append(intents, j.record(audit.SignIntent, s.Clock(), tbs[i]))
+		}
+	}
+	if len(intents) > 0 {
+		// No record, no signature: the intent is on disk before the key is used.
+		if _, err := s.Audit.AppendBatch(ctx, intents); err != nil {
+			return nil, fmt.Errorf("%w: %w", authority.ErrAudit, err)
+		}
+		s.signAll(ctx, j, items, tbs)
+		s.release(ctx, j, items, tbs)
+	}
+	if len(items) == 1 && items[0].Err != nil {
+		return nil, items[0].Err
+	}
+	return items, nil
+}
+
+// admit is the first look (S1): fresh state, known caller, active version, this
+// node's instance.
+func (s *Signer) admit(ctx context.Context, caller authority.Caller, name string) (*job, error) {
+	snap, err := s.Ledger.Read(ctx, ledger.Freshness{Level: ledger.Bounded, Within: s.MaxStale})
+	if err != nil {
+		return nil, fmt.Errorf("admit a signature: %w", err)
+	}
+	return s.look(snap.View, caller, lifecycle.KeyID(name))
+}
+
+// look finds everything a signature rests on, in one View.
+func (s *Signer) look(v *state.View, caller authority.Caller, id lifecycle.KeyID) (*job, error) {
+	if d := access.Decide(v.Principal(caller.Principal), access.KeySign, id); !d.Allowed {
+		return nil, &authority.Denied{Why: d.Why}
+	}
+	if caller.TokenID != "" {
+		if t := v.Token(caller.TokenID); t == nil || t.RevokedAt != 0 {
+			return nil, &authority.Denied{Why: "the token was revoked"}
+		}
+	}
+	k := v.Key(id)
+	if k == nil {
+		return nil, refuse(string(state.KeyNotFound), "chancery key list", "there is no key %q", string(id))
+	}
+	ver := v.Version(id, k.Active)
+	if ver == nil || !ver.State.MaySign() {
+		return nil, whyNotActive(v, k)
+	}
+	n := v.Node(s.Ledger.NodeID())
+	if n == nil || !n.Signs() {
+		return nil, refuse("node_may_not_sign", "try another node", "this node may not sign: it is not a signing member of the cluster")
+	}
+	i := v.Instance(id, ver.Number, n.ID)
+	if i == nil || !i.MaySign(ver) {
+		return nil, whyNotHere(v, k, ver, i, n)
+	}
+	if err := s.Usable(id, ver.Number); err != nil {
+		return nil, refuse("instance_not_ready", "try another node", "%s cannot use its instance of %s version %d: %v", n.Name, id, ver.Number, err)
+	}
+	return &job{caller: caller, key: k, version: ver, instance: i, position: v.Position(),
+		ref: hsm.Ref{ID: hsm.ObjectID(i.CKAID), SPKI: i.SPKI, Alg: k.Alg}}, nil
+}
+
+func (j *job) signature(in Input) Signature {
+	sig := Signature{Key: j.key.ID, Version: j.version.Number, KID: j.instance.KID, Node: j.instance.Node, Alg: j.key.Alg,
+		Kind: lifecycle.InputMessage, Hash: j.key.Alg.Hash(), Position: j.position}
+	if in.Digest != nil {
+		sig.Kind = lifecycle.InputDigest
+	}
+	return sig
+}
+
+// prepare checks an input against purpose and policy and turns it into what the
+// HSM signs. The digest's length is checked here because crypto11 would sign any.
+func (j *job) prepare(verb string, in Input) ([]byte, error) {
+	p := j.key.Policy
+	if verb != "jwt" && !j.key.Purpose.SignsBytes() {
+		return nil, refuse("wrong_purpose", "chancery jwt sign "+string(j.key.ID), "%s is a %s key: it signs tokens whose claims were checked, never bytes a caller chose", j.key.ID, j.key.Purpose)
+	}
+	switch {
+	case (in.Message == nil) == (in.Digest == nil):
+		return nil, refuse("invalid", "", "send either message or digest")
+	case in.Digest != nil:
+		return j.prepareDigest(in, p)
+	case verb != "jwt" && !p.Allows(lifecycle.InputMessage):
+		return nil, refuse("input_not_allowed", "send the digest", "the policy of %s does not allow signing a message", j.key.ID)
+	case len(in.Message) > MaxMessageBytes:
+		return nil, refuse("too_large", "hash it and send the digest", "a message of %d bytes: at most %d are signed directly", len(in.Message), MaxMessageBytes)
+	}
+	return Digest(j.key.Alg, in.Message), nil
+}
+
+func (j *job) prepareDigest(in Input, p lifecycle.Policy) ([]byte, error) {
+	want := j.key.Alg.Hash()
+	if !p.Allows(lifecycle.InputDigest) || want == lifecycle.NoHash {
+		return nil, refuse("input_not_allowed", "send the message", "%s does not sign digests", j.key.ID)
+	}
+	if in.Hash != "" && in.Hash != want {
+		return nil, refuse("bad_digest", "hash with "+string(want), "%s signs %s digests, not %s", j.key.ID, want, in.Hash)
+	}
+	if len(in.Digest) != want.Size() {
+		return nil, refuse("bad_digest", "hash with "+string(want), "a digest of %d bytes: %s has %d", len(in.Digest), want, want.Size())
+	}
+	return in.Digest, nil
+}
+
+// Digest is what an algorithm signs of a message: its hash, or the message itself
+// for EdDSA.
+func Digest(alg lifecycle.Algorithm, message []byte) []byte {
+	switch alg.Hash() {
+	case lifecycle.SHA256:
+		sum := sha256.Sum256(message)
+		return sum[:]
+	case lifecycle.SHA384:
+		sum := sha512.Sum384(message)
+		return sum[:]
+	}
+	return message
+}
+
+func (j *job) record(kind audit.Kind, at time.Time, tbs []byte) audit.Record {
+	sum := tbs
+	if len(sum) > sha512.Size384 || j.key.Alg.Hash() == lifecycle.NoHash {
+		h := sha256.Sum256(tbs)
+		sum = h[:]
+	}
+	return audit.Record{At: at, Kind: kind, Principal: j.caller.Principal, Verb: "key.sign", Key: string(j.key.ID), Version: j.version.Number,
+		KID: j.instance.KID, RequestID: j.request, Remote: j.caller.Remote, Allowed: true, Digest: hex.EncodeToString(sum), Index: j.position.Index}
+}
+
+// refused records that a request never reached the key.
+func (s *Signer) refused(c authority.Caller, requestID, key string, err error) error {
+	rec := audit.Record{At: s.Clock(), Kind: audit.SignRefused, Principal: c.Principal, Verb: "key.sign", Key: key, RequestID: requestID, Remote: c.Remote, Detail: err.Error()}
+	if recErr := s.Audit.AppendAsync(rec); recErr != nil {
+		return errors.Join(err, recErr)
+	}
+	return err
+}
+
+func refuse(code, hint, format string, args ...any) error {
+	return &authority.Refusal{Code: code, Hint: hint, Message: fmt.Sprintf(format, args...)}
+}
