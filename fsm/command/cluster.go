@@ -19,7 +19,7 @@ type Init struct {
 func (*Init) Kind() Kind { return KindInit }
 
 func (c *Init) Check() error {
-	if err := size("cluster id", len(c.ClusterID), 32, 32); err != nil {
+	if err := lowerHex("cluster id", c.ClusterID, 32); err != nil {
 		return err
 	}
 	if err := lifecycle.CheckName("cluster", c.Name); err != nil {
@@ -51,6 +51,14 @@ func (*AdvanceClock) Kind() Kind { return KindAdvanceClock }
 func (c *AdvanceClock) Check() error {
 	if len(c.Readings) == 0 {
 		return fmt.Errorf("no clock readings")
+	}
+	for _, r := range c.Readings {
+		if err := lifecycle.CheckNodeID(r.Node); err != nil {
+			return err
+		}
+		if r.At <= 0 || r.At > MaxInstant {
+			return fmt.Errorf("clock reading %s of node %s is no wall time", r.At, r.Node.Short())
+		}
 	}
 	return count("clock readings", len(c.Readings), MaxNodes)
 }
@@ -89,6 +97,9 @@ type RecordCheckpoint struct {
 func (*RecordCheckpoint) Kind() Kind { return KindRecordCheckpoint }
 
 func (c *RecordCheckpoint) Check() error {
+	if c.MarkIndex == 0 {
+		return fmt.Errorf("the checkpoint names no mark")
+	}
 	if err := size("root", len(c.Root), sha256.Size, sha256.Size); err != nil {
 		return err
 	}
@@ -97,6 +108,11 @@ func (c *RecordCheckpoint) Check() error {
 	}
 	if len(c.Voters) == 0 {
 		return fmt.Errorf("no voter agreed")
+	}
+	for _, id := range c.Voters {
+		if err := lifecycle.CheckNodeID(id); err != nil {
+			return err
+		}
 	}
 	return count("voters", len(c.Voters), MaxNodes)
 }

@@ -64,7 +64,8 @@ type Command struct {
 	Digest [sha256.Size]byte // of the whole entry, filled by Encode and Decode
 }
 
-// Encode writes the entry.
+// Encode writes the entry, and reads it back: once committed, bytes that Decode
+// refuses (text that is not UTF-8, a list that is too long) would stop every node.
 func (c *Command) Encode() ([]byte, error) {
 	body := Marshal(wireBody{Header: c.Header, Command: Marshal(c.Body)})
 	if n := headerBytes + len(body); n > MaxEntryBytes {
@@ -76,6 +77,9 @@ func (c *Command) Encode() ([]byte, error) {
 	binary.BigEndian.PutUint16(b[5:], uint16(c.Body.Kind()))
 	sum := checksum(b, body)
 	b = append(append(b, sum[:]...), body...)
+	if _, err := Decode(b); err != nil {
+		return nil, fmt.Errorf("encode %s: no node could read the entry: %w", c.Body.Kind(), err)
+	}
 	c.Digest = sha256.Sum256(b)
 	return b, nil
 }
@@ -123,13 +127,18 @@ func checksum(prefix, body []byte) [sha256.Size]byte {
 // Check validates header and body as far as that needs no state.
 func (c *Command) Check() error {
 	h := c.Header
-	if h.At <= 0 {
-		return errors.New("the command carries no time")
+	if h.At <= 0 || h.At > MaxInstant {
+		return errors.New("the command carries no time, or one past the year 9999")
 	}
 	if err := text("actor", h.Actor, true); err != nil {
 		return err
 	}
-	if err := count("revisions", len(h.Reads), MaxReads); err != nil {
+	if h.Node != "" {
+		if err := lifecycle.CheckNodeID(h.Node); err != nil {
+			return err
+		}
+	}
+	if err := checkRefs(h.Reads); err != nil {
 		return err
 	}
 	if h.RequestID != "" {
@@ -141,6 +150,18 @@ func (c *Command) Check() error {
 		}
 	}
 	return c.Body.Check()
+}
+
+func checkRefs(refs []RowRef) error {
+	if err := count("revisions", len(refs), MaxReads); err != nil {
+		return err
+	}
+	for _, r := range refs {
+		if err := size("row key", len(r.Table)+len(r.Key), 1, MaxTextBytes); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // RequestTime reads the time out of a UUIDv7 (RFC 9562 section 5.7), and refuses

@@ -1,6 +1,10 @@
 package command
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/chancery-project/chancery/fsm/lifecycle"
+)
 
 // Every limit of the log in one place, each with its reason.
 const (
@@ -20,6 +24,10 @@ const (
 	MaxRequestIDSize = 36      // a UUID in text
 	MaxReads         = 256     // rows a plan was made on
 	MaxSignerBytes   = 128     // a hash, an id or a token id in text
+
+	// MaxInstant is the end of the year 9999: RFC 5280 and RFC 3339 know no later
+	// time, and far below it no sum of instants overflows.
+	MaxInstant lifecycle.Instant = 253_402_300_799_999
 )
 
 func text(what, s string, required bool) error {
@@ -32,15 +40,48 @@ func text(what, s string, required bool) error {
 	return printable(what, s)
 }
 
-// printable refuses control characters and bytes that are not UTF-8: texts end up
-// in log leaves, terminals and CSV files, where they must not pretend to be more.
 func printable(what, s string) error {
-	for _, r := range s {
-		if r < 0x20 || r == 0x7f || r == 0xfffd {
-			return fmt.Errorf("%s has a control character or is not UTF-8", what)
+	if !lifecycle.Printable(s) {
+		return fmt.Errorf("%s has a control character or is not UTF-8", what)
+	}
+	return nil
+}
+
+// token validates the public id of a token.
+func token(id string) error {
+	if err := size("token id", len(id), 8, MaxSignerBytes); err != nil {
+		return err
+	}
+	return printable("token id", id)
+}
+
+// lowerHex validates n hex digits.
+func lowerHex(what, s string, n int) error {
+	if err := size(what, len(s), n, n); err != nil {
+		return err
+	}
+	for i := 0; i < len(s); i++ {
+		if c := s[i]; !(c >= '0' && c <= '9' || c >= 'a' && c <= 'f') {
+			return fmt.Errorf("%s is not lower-case hex", what)
 		}
 	}
 	return nil
+}
+
+// checkVersion validates the name of a version of a key.
+func checkVersion(key lifecycle.KeyID, n uint64) error {
+	if n == 0 {
+		return fmt.Errorf("version 0 does not exist: versions are counted from 1")
+	}
+	return lifecycle.CheckName("key", string(key))
+}
+
+// checkInstance validates the name of an instance.
+func checkInstance(key lifecycle.KeyID, n uint64, node lifecycle.NodeID) error {
+	if err := checkVersion(key, n); err != nil {
+		return err
+	}
+	return lifecycle.CheckNodeID(node)
 }
 
 func size(what string, n, min, max int) error {

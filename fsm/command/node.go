@@ -26,7 +26,7 @@ func (n *NodeRecord) check() error {
 	if err := lifecycle.CheckName("node", n.Name); err != nil {
 		return err
 	}
-	if err := size("incarnation", len(n.Incarnation), 16, 16); err != nil {
+	if err := lowerHex("incarnation", n.Incarnation, 16); err != nil {
 		return err
 	}
 	if err := checkAddrs(n.Addrs); err != nil {
@@ -72,7 +72,7 @@ type AddJoinToken struct {
 func (*AddJoinToken) Kind() Kind { return KindAddJoinToken }
 
 func (c *AddJoinToken) Check() error {
-	if err := size("token id", len(c.ID), 8, MaxSignerBytes); err != nil {
+	if err := token(c.ID); err != nil {
 		return err
 	}
 	return size("token MAC key", len(c.MACKey), sha256.Size, sha256.Size)
@@ -87,7 +87,7 @@ type JoinNode struct {
 func (*JoinNode) Kind() Kind { return KindJoinNode }
 
 func (c *JoinNode) Check() error {
-	if err := size("token id", len(c.TokenID), 8, MaxSignerBytes); err != nil {
+	if err := token(c.TokenID); err != nil {
 		return err
 	}
 	return c.Node.check()
@@ -110,7 +110,7 @@ func (c *UpdateNode) Check() error {
 		return err
 	}
 	if c.Incarnation != "" {
-		if err := size("incarnation", len(c.Incarnation), 16, 16); err != nil {
+		if err := lowerHex("incarnation", c.Incarnation, 16); err != nil {
 			return err
 		}
 	}
@@ -152,6 +152,9 @@ func (c *SetNodeStatus) Check() error {
 	case lifecycle.Member, lifecycle.Quarantined, lifecycle.Removed:
 	default:
 		return fmt.Errorf("unknown node status %q", string(c.Status))
+	}
+	if c.Lost && c.Status != lifecycle.Removed {
+		return fmt.Errorf("only a removed node can be lost with its HSM")
 	}
 	if err := text("reason", c.Reason, false); err != nil {
 		return err

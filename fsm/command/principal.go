@@ -49,7 +49,7 @@ func (p *PrincipalRecord) check() error {
 		return err
 	}
 	for _, c := range p.Certs {
-		if err := size("certificate SPKI hash", len(c), 64, 64); err != nil {
+		if err := lowerHex("certificate SPKI hash", c, 64); err != nil {
 			return err
 		}
 	}
@@ -86,7 +86,7 @@ type AddToken struct {
 func (*AddToken) Kind() Kind { return KindAddToken }
 
 func (c *AddToken) Check() error {
-	if err := size("token id", len(c.ID), 8, MaxSignerBytes); err != nil {
+	if err := token(c.ID); err != nil {
 		return err
 	}
 	if err := size("token hash", len(c.Hash), sha256.Size, sha256.Size); err != nil {
@@ -104,4 +104,4 @@ type RevokeToken struct {
 }
 
 func (*RevokeToken) Kind() Kind     { return KindRevokeToken }
-func (c *RevokeToken) Check() error { return size("token id", len(c.ID), 8, MaxSignerBytes) }
+func (c *RevokeToken) Check() error { return token(c.ID) }

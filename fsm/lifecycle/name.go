@@ -43,6 +43,23 @@ func CheckName(what, s string) error {
 	return nil
 }
 
+// Printable reports whether s is UTF-8 without control characters, line separators
+// and marks that turn the direction of writing: texts end up in log leaves,
+// terminals and CSV files, where they must not pretend to be more.
+func Printable(s string) bool {
+	for _, r := range s {
+		switch {
+		case r < 0x20, r >= 0x7f && r < 0xa0: // C0, DEL, C1
+			return false
+		case r >= 0x2028 && r <= 0x202e, r >= 0x2066 && r <= 0x2069: // separators, bidi controls
+			return false
+		case r == 0xfffd: // what range makes of a byte that is not UTF-8
+			return false
+		}
+	}
+	return true
+}
+
 // CheckNodeID validates the hex form.
 func CheckNodeID(n NodeID) error {
 	if len(n) != 64 {

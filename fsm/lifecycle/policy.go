@@ -89,6 +89,17 @@ func (p Policy) Check(purpose Purpose, alg Algorithm) error {
 	if purpose.SignsTokens() && len(p.Types) == 0 {
 		return fmt.Errorf("policy types is empty: a key that signs tokens needs at least one typ, for example JWT")
 	}
+	if p.Strict {
+		return fmt.Errorf("policy strict = true: this version cannot record signatures before release yet; refused rather than ignored")
+	}
+	if err := p.CheckTexts(); err != nil {
+		return err
+	}
+	return p.checkInputs(purpose, alg)
+}
+
+// CheckTexts validates the policy's texts alone, which needs no key.
+func (p Policy) CheckTexts() error {
 	for _, l := range []struct {
 		name string
 		list []string
@@ -100,12 +111,12 @@ func (p Policy) Check(purpose Purpose, alg Algorithm) error {
 			if len(s) > maxPolicyBytes {
 				return fmt.Errorf("policy %s: an entry of %d bytes; at most %d are allowed", l.name, len(s), maxPolicyBytes)
 			}
+			if !Printable(s) {
+				return fmt.Errorf("policy %s: an entry has a control character or is not UTF-8", l.name)
+			}
 		}
 	}
-	if p.Strict {
-		return fmt.Errorf("policy strict = true: this version cannot record signatures before release yet; refused rather than ignored")
-	}
-	return p.checkInputs(purpose, alg)
+	return nil
 }
 
 func (p Policy) checkInputs(purpose Purpose, alg Algorithm) error {

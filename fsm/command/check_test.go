@@ -1,0 +1,200 @@
+package command
+
+import (
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/chancery-project/chancery/fsm/lifecycle"
+)
+
+func example[T Body](t *testing.T) T {
+	t.Helper()
+	for _, b := range examples() {
+		if c, ok := b.(T); ok {
+			return c
+		}
+	}
+	t.Fatal("no example")
+	panic("unreachable")
+}
+
+// bad changes a fresh example and expects Check to refuse it.
+func bad[T Body](t *testing.T, what string, change func(T)) {
+	t.Helper()
+	c := example[T](t)
+	change(c)
+	if err := c.Check(); err == nil {
+		t.Errorf("%s with %s passes Check", c.Kind(), what)
+	}
+}
+
+func good[T Body](t *testing.T, what string, change func(T)) {
+	t.Helper()
+	c := example[T](t)
+	change(c)
+	if err := c.Check(); err != nil {
+		t.Errorf("%s with %s: %v", c.Kind(), what, err)
+	}
+}
+
+var long = strings.Repeat("x", MaxTextBytes+1)
+
+// TestNamesAreCheckedEverywhere walks the fields of every command: each key name,
+// node id, text and version number must be refused when it is malformed. Malformed
+// names would end up in refusals, in log leaves and on terminals.
+func TestNamesAreCheckedEverywhere(t *testing.T) {
+	for _, body := range examples() {
+		var walk func(path string, v reflect.Value)
+		refuse := func(path string, v, bad reflect.Value) {
+			old := reflect.New(v.Type()).Elem()
+			old.Set(v)
+			v.Set(bad)
+			if err := body.Check(); err == nil {
+				t.Errorf("%s: %s = %.20q passes Check", body.Kind(), path, bad.Interface())
+			}
+			v.Set(old)
+		}
+		walk = func(path string, v reflect.Value) {
+			switch v.Kind() {
+			case reflect.Struct:
+				for f := range v.NumField() {
+					walk(path+"."+v.Type().Field(f).Name, v.Field(f))
+				}
+			case reflect.Slice:
+				for n := range v.Len() {
+					walk(path, v.Index(n))
+				}
+			case reflect.String:
+				for _, s := range []string{"bad\x1b[2J", "b\xffd", strings.Repeat("x", 1<<17)} {
+					refuse(path, v, reflect.ValueOf(s).Convert(v.Type()))
+				}
+			case reflect.Uint64:
+				if strings.HasSuffix(path, ".Version") || strings.HasSuffix(path, "Format") || strings.HasSuffix(path, "MarkIndex") {
+					refuse(path, v, reflect.ValueOf(uint64(0)))
+				}
+			}
+		}
+		walk("", reflect.ValueOf(body).Elem())
+	}
+}
+
+func TestHeaderCheck(t *testing.T) {
+	for what, change := range map[string]func(*Header){
+		"no time":              func(h *Header) { h.At = 0 },
+		"time before 1970":     func(h *Header) { h.At = -1 },
+		"time past 9999":       func(h *Header) { h.At = MaxInstant + 1 },
+		"no actor":             func(h *Header) { h.Actor = "" },
+		"control character":    func(h *Header) { h.Actor = "a\nb" },
+		"long actor":           func(h *Header) { h.Actor = long },
+		"malformed node":       func(h *Header) { h.Node = "n1" },
+		"malformed request id": func(h *Header) { h.RequestID = "1" },
+		"no request digest":    func(h *Header) { h.RequestDigest = nil },
+		"short request digest": func(h *Header) { h.RequestDigest = make([]byte, 31) },
+		"too many revisions":   func(h *Header) { h.Reads = make([]RowRef, MaxReads+1) },
+		"empty row":            func(h *Header) { h.Reads = []RowRef{{}} },
+		"long row":             func(h *Header) { h.Reads = []RowRef{{Table: "keys", Key: long}} },
+	} {
+		c := exampleCommand(&MarkCheckpoint{})
+		change(&c.Header)
+		if err := c.Check(); err == nil {
+			t.Errorf("a header with %s passes Check", what)
+		}
+	}
+	c := exampleCommand(&MarkCheckpoint{})
+	c.Header = Header{At: MaxInstant, Actor: "system"}
+	if err := c.Check(); err != nil {
+		t.Errorf("the smallest header: %v", err)
+	}
+}
+
+func TestLists(t *testing.T) {
+	bad(t, "no instances", func(c *CreateKey) { c.Instances = nil })
+	bad(t, "too many instances", func(c *PlanInstances) { c.Instances = make([]Intent, MaxNodes+1) })
+	bad(t, "one node twice", func(c *CreateKey) { c.Instances[1].Node = nodeA })
+	bad(t, "one CKA_ID twice", func(c *PrepareVersion) { c.Instances[1].CKAID = ckaA })
+	bad(t, "no CKA_ID", func(c *PrepareVersion) { c.Instances[0].CKAID = lifecycle.CKAID{} })
+	bad(t, "unsorted labels", func(c *CreateKey) { c.Labels[0], c.Labels[1] = c.Labels[1], c.Labels[0] })
+	bad(t, "a label twice", func(c *SetPolicy) { c.Labels[1].Name = c.Labels[0].Name })
+	bad(t, "too many labels", func(c *SetPolicy) { c.Labels = make([]lifecycle.Label, MaxLabels+1) })
+	bad(t, "versions out of order", func(c *Revoke) { c.Versions = []uint64{2, 1} })
+	bad(t, "a version twice", func(c *Revoke) { c.Versions = []uint64{1, 1} })
+	bad(t, "too many readings", func(c *AdvanceClock) { c.Readings = make([]ClockReading, MaxNodes+1) })
+	bad(t, "no readings", func(c *AdvanceClock) { c.Readings = nil })
+	bad(t, "a reading before 1970", func(c *AdvanceClock) { c.Readings[0].At = -1 })
+	bad(t, "a reading past 9999", func(c *AdvanceClock) { c.Readings[0].At = MaxInstant + 1 })
+	bad(t, "nobody who agreed", func(c *RecordCheckpoint) { c.Voters = nil })
+	bad(t, "too many roles", func(c *AddPrincipal) { c.Principal.Grants = make([]lifecycle.Grant, MaxGrants+1) })
+	bad(t, "too many attributes", func(c *BindInstance) { c.Attributes = make([]string, MaxAttributes+1) })
+}
+
+func TestCustody(t *testing.T) {
+	good(t, "singleton custody", func(c *CreateKey) {
+		c.Custody, c.Node, c.Instances = lifecycle.Singleton, nodeA, c.Instances[:1]
+	})
+	bad(t, "singleton custody and two instances", func(c *CreateKey) { c.Custody, c.Node = lifecycle.Singleton, nodeA })
+	bad(t, "singleton custody elsewhere", func(c *CreateKey) {
+		c.Custody, c.Node, c.Instances = lifecycle.Singleton, nodeB, c.Instances[:1]
+	})
+	bad(t, "distributed custody on a node", func(c *CreateKey) { c.Node = nodeA })
+	bad(t, "unknown custody", func(c *CreateKey) { c.Custody = "replicated" })
+}
+
+func TestBytes(t *testing.T) {
+	bad(t, "short root", func(c *RecordCheckpoint) { c.Root = c.Root[1:] })
+	bad(t, "short digest", func(c *RecordCheckpoint) { c.Digest = nil })
+	bad(t, "short MAC key", func(c *AddJoinToken) { c.MACKey = c.MACKey[1:] })
+	bad(t, "long hash", func(c *AddToken) { c.Hash = append(c.Hash, 0) })
+	bad(t, "no public key", func(c *BindInstance) { c.SPKI = nil })
+	bad(t, "a huge public key", func(c *BindInstance) { c.SPKI = make([]byte, MaxSPKIBytes+1) })
+	bad(t, "a kid of 31 bytes", func(c *BindInstance) { c.KID = c.KID[:42] })
+	bad(t, "a kid with loose bits", func(c *BindInstance) { c.KID = c.KID[:42] + "F" })
+	bad(t, "a kid with padding", func(c *BindInstance) { c.KID += "=" })
+	bad(t, "no CA certificate", func(c *JoinNode) { c.Node.CACert = nil })
+	bad(t, "a huge CA certificate", func(c *JoinNode) { c.Node.CACert = make([]byte, MaxCertBytes+1) })
+	bad(t, "a certificate hash in capitals", func(c *AddPrincipal) { c.Principal.Certs[0] = strings.ToUpper(c.Principal.Certs[0]) })
+	bad(t, "the reserved name", func(c *AddPrincipal) { c.Principal.Name = "system" })
+	bad(t, "no node address", func(c *UpdateNode) { c.Addrs.Node = "" })
+	bad(t, "a long gossip address", func(c *UpdateNode) { c.Addrs.Gossip = strings.Repeat("a", MaxAddrBytes+1) })
+	good(t, "no gossip address", func(c *UpdateNode) { c.Addrs.Gossip = "" })
+	good(t, "no new incarnation", func(c *UpdateNode) { c.Incarnation = "" })
+}
+
+func TestRevokeCheck(t *testing.T) {
+	since := func(c *Revoke) { c.CompromisedSince = 1 }
+	for _, r := range lifecycle.Reasons {
+		plain := func(c *Revoke) { c.Reason, c.Node, c.CompromisedSince, c.Distrust = r, "", 0, false }
+		good(t, string(r), plain)
+		if !r.IsCompromise() {
+			bad(t, string(r)+" and a compromise time", func(c *Revoke) { plain(c); since(c) })
+		}
+	}
+	bad(t, "a compromise before 1970", func(c *Revoke) { c.CompromisedSince = -1 })
+	bad(t, "a hold of one instance", func(c *Revoke) { c.Reason, c.CompromisedSince, c.Distrust = lifecycle.CertificateHold, 0, false })
+	bad(t, "a hold and distrust", func(c *Revoke) { c.Reason, c.CompromisedSince, c.Node = lifecycle.CertificateHold, 0, "" })
+	bad(t, "removeFromCRL", func(c *Revoke) { c.Reason = "removeFromCRL" })
+}
+
+func TestVerbChecks(t *testing.T) {
+	bad(t, "an early start and no comment", func(c *ActivateVersion) { c.Comment = "" })
+	good(t, "no comment", func(c *ActivateVersion) { c.Early, c.Comment = false, "" })
+	bad(t, "neither time nor cancellation", func(c *ScheduleDestroy) { c.DestroyAt = 0 })
+	bad(t, "time and cancellation", func(c *ScheduleDestroy) { c.Cancel = true })
+	bad(t, "a time past 9999", func(c *ScheduleDestroy) { c.DestroyAt = MaxInstant + 1 })
+	good(t, "cancellation", func(c *ScheduleDestroy) { c.DestroyAt, c.Cancel = 0, true })
+	for _, cond := range append(lifecycle.Conditions, 0, 9) {
+		set := func(c *ReportCondition) { c.Condition = cond }
+		if cond == lifecycle.Ready || cond == lifecycle.Lost {
+			good(t, cond.String(), set)
+		} else {
+			bad(t, cond.String(), set)
+		}
+	}
+	bad(t, "lost without removal", func(c *SetNodeStatus) { c.Status = lifecycle.Quarantined })
+	bad(t, "an unknown status", func(c *SetNodeStatus) { c.Status = "gone" })
+	bad(t, "a policy the purpose excludes", func(c *CreateKey) { c.Policy.Inputs = []string{"digest"} })
+	bad(t, "no modulus size", func(c *CreateKey) { c.Bits = 0 })
+	bad(t, "hourly checkpoints of 99 ms", func(c *SetSettings) { c.Settings.CheckpointEvery = 99 })
+	bad(t, "endless tokens", func(c *SetSettings) { c.Settings.MaxTokenTTL = 10*366*lifecycle.Day + 1 })
+	bad(t, "daily confirmations", func(c *SetSettings) { c.Settings.BusinessReasonConfirm = lifecycle.Hour })
+}

@@ -1,0 +1,121 @@
+package command
+
+import (
+	"bytes"
+	"encoding/base64"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/chancery-project/chancery/fsm/lifecycle"
+)
+
+var (
+	nodeA = lifecycle.NodeID(strings.Repeat("a1", 32))
+	nodeB = lifecycle.NodeID(strings.Repeat("b2", 32))
+	ckaA  = lifecycle.CKAID{0xa1, 1}
+	ckaB  = lifecycle.CKAID{0xb2, 2}
+)
+
+func filled(b byte) []byte { return bytes.Repeat([]byte{b}, 32) }
+
+func exampleNode(id lifecycle.NodeID, name string) NodeRecord {
+	return NodeRecord{ID: id, Name: name, Incarnation: "0123456789abcdef",
+		Addrs:  lifecycle.Addrs{Node: "10.0.0.1:7400", API: "10.0.0.1:7401", Public: "10.0.0.1:7402", Gossip: "10.0.0.1:7403"},
+		CACert: []byte{0x30, 0x03, 0x02, 0x01, 0x05}, MaxFormat: 1, Version: "0.1.0", Driver: "soft"}
+}
+
+// examples holds one valid command of each kind with every field set. Each stands
+// in a golden file, so nothing here is ever changed: a new field of a later format
+// gets an example, and a golden, of its own.
+func examples() []Body {
+	intents := []Intent{{Node: nodeA, CKAID: ckaA}, {Node: nodeB, CKAID: ckaB}}
+	policy := lifecycle.Policy{RotateEvery: 30 * lifecycle.Day, MaxAge: 40 * lifecycle.Day, Lead: lifecycle.Hour,
+		VerifyWindow: 2 * lifecycle.Hour, JWKSMaxAge: 5 * lifecycle.Minute, MaxTTL: lifecycle.Hour, DestroyWait: 7 * lifecycle.Day,
+		MinReady: 2, Publish: true, Inputs: []string{"jws"}, Types: []string{"JWT", "at+jwt"}, Audiences: []string{"https://api.example"},
+		Issuer: "https://ci.example", VerifyOneIn: 1}
+	labels := []lifecycle.Label{{Name: "team", Value: "build"}, {Name: "tier", Value: "1"}}
+	admin := PrincipalRecord{Name: "ada", Kind: lifecycle.Person,
+		Grants:  []lifecycle.Grant{{Role: lifecycle.Admin, Keys: "*"}, {Role: lifecycle.Signer, Keys: "ci-*"}},
+		SSHKeys: []string{"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIExample ada"}, Certs: []string{strings.Repeat("c3", 32)}}
+	settings := lifecycle.Settings{PublicURL: "https://keys.example", CheckpointEvery: 10 * lifecycle.Second,
+		MaxTokenTTL: 366 * lifecycle.Day, InsecureTrustAnchors: true, BusinessReasonConfirm: 365 * lifecycle.Day}
+	return []Body{
+		&Init{ClusterID: "00112233445566778899aabbccddeeff", Name: "prod", Node: exampleNode(nodeA, "alpha"), Admin: admin, Settings: settings},
+		&AdvanceClock{Readings: []ClockReading{{Node: nodeA, At: 1767355200000}, {Node: nodeB, At: 1767355200001}}},
+		&RaiseFormat{Format: 2},
+		&MarkCheckpoint{},
+		&RecordCheckpoint{MarkIndex: 40, LogSize: 17, Root: filled(0x11), Digest: filled(0x22), Voters: []lifecycle.NodeID{nodeA, nodeB}},
+		&SetSettings{Settings: settings},
+		&AddJoinToken{ID: "join-0001", MACKey: filled(0x33), ExpiresAt: 1767358800000},
+		&JoinNode{TokenID: "join-0001", Node: exampleNode(nodeB, "beta")},
+		&UpdateNode{ID: nodeB, Addrs: exampleNode(nodeB, "beta").Addrs, MaxFormat: 1, Version: "0.2.0", Driver: "pkcs11", Incarnation: "fedcba9876543210"},
+		&SetNodeRoles{ID: nodeB, Voter: true, Signer: true},
+		&SetNodeStatus{ID: nodeB, Status: lifecycle.Removed, Reason: "disk died", Lost: true},
+		&CreateKey{Name: "ci", Purpose: lifecycle.ForToken, Alg: lifecycle.PS256, Bits: 3072, Custody: lifecycle.Distributed,
+			Owner: "platform", Reason: "signs build tokens", ConfirmBy: 1798891200000, Labels: labels, Policy: policy, Instances: intents},
+		&PrepareVersion{Key: "ci", Version: 2, Instances: intents},
+		&PlanInstances{Key: "ci", Version: 2, Instances: intents[1:]},
+		&BindInstance{Key: "ci", Version: 2, Node: nodeA, CKAID: ckaA, SPKI: []byte{0x30, 0x03, 0x02, 0x01, 0x07},
+			KID: base64.RawURLEncoding.EncodeToString(filled(0x44)), Driver: "pkcs11", Attributes: []string{"CKA_EXTRACTABLE=false", "CKA_SENSITIVE=true"}},
+		&ReportCondition{Key: "ci", Version: 2, Node: nodeA, Condition: lifecycle.Lost, Detail: "two look-ups found nothing"},
+		&PublishVersion{Key: "ci", Version: 2},
+		&ActivateVersion{Key: "ci", Version: 2, Early: true, Comment: "replaces a compromised version"},
+		&AdmitInstance{Key: "ci", Version: 2, Node: nodeB},
+		&SuspendVersion{Key: "ci", Version: 2, Comment: "under investigation"},
+		&ResumeVersion{Key: "ci", Version: 2, Comment: "false alarm"},
+		&DeactivateVersion{Key: "ci", Version: 2, Comment: "project closed"},
+		&WithdrawVersion{Key: "ci", Version: 1, Comment: "window over"},
+		&Revoke{Key: "ci", Versions: []uint64{1, 2}, Node: nodeB, Reason: lifecycle.KeyCompromise, CompromisedSince: 1767350000000, Comment: "laptop stolen", Distrust: true},
+		&ScheduleDestroy{Key: "ci", Version: 1, DestroyAt: 1768000000000, Comment: "end of life"},
+		&BeginErasure{Key: "ci", Version: 1},
+		&ConfirmErased{Key: "ci", Version: 1, Node: nodeA, Evidence: "C_DestroyObject, then two look-ups by CKA_ID"},
+		&SetPolicy{Key: "ci", Policy: policy, Owner: "platform", Reason: "audit 2026", ConfirmBy: 1798891200000, Labels: labels},
+		&AddPrincipal{Principal: admin, Replace: true},
+		&RevokePrincipal{Name: "ada"},
+		&AddToken{ID: "tok-0001", Principal: "ada", Hash: filled(0x55), Label: "laptop", ExpiresAt: 1767441600000},
+		&RevokeToken{ID: "tok-0001"},
+	}
+}
+
+// exampleCommand puts an example into a header with every field set.
+func exampleCommand(b Body) *Command {
+	return &Command{Header: Header{At: 1767355200123, Actor: "ada", Node: nodeA, RequestID: "019b7dd0-2c7b-7000-8000-000000000001",
+		RequestDigest: filled(0x66), Reads: []RowRef{{Table: "keys", Key: "ci", Rev: 7}}}, Body: b}
+}
+
+func kinds() (out []Kind) {
+	for k := range registry {
+		out = append(out, k)
+	}
+	slices.Sort(out)
+	return out
+}
+
+func TestExamplesCoverEveryKind(t *testing.T) {
+	var got []Kind
+	for _, b := range examples() {
+		got = append(got, b.Kind())
+		if err := exampleCommand(b).Check(); err != nil {
+			t.Errorf("example of %s: %v", b.Kind(), err)
+		}
+	}
+	if !slices.Equal(got, kinds()) {
+		t.Fatalf("examples are of kinds %v,\nregistered are     %v", got, kinds())
+	}
+	for _, k := range kinds() {
+		b := New(k)
+		if b == nil || b.Kind() != k {
+			t.Errorf("New(%d) makes %T, which says it is kind %d", k, b, b.Kind())
+		}
+		if typ := strings.TrimPrefix(strings.TrimPrefix(typeName(b), "*"), "command."); k.String() != typ {
+			t.Errorf("kind %d is called %s, its type %s", k, k, typ)
+		}
+		if m := MinFormat(k); m < 1 || m > MaxFormat {
+			t.Errorf("%s needs format %d, this binary knows 1 to %d", k, m, MaxFormat)
+		}
+	}
+	if New(0) != nil || New(65535) != nil || Kind(65535).String() != "kind 65535" {
+		t.Error("unregistered kinds must be unknown")
+	}
+}
