@@ -1,0 +1,93 @@
+# Everything a developer runs. `make help` lists the targets.
+
+SHELL := /usr/bin/env bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+.NOTPARALLEL: # go uses all cores by itself
+
+# Pinned: this version understands the Go version in go.mod and resolves through
+# the module proxy.
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.7.0
+
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+COMMIT  := $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+LDFLAGS := -X main.version=$(VERSION) -X main.commit=$(COMMIT)
+
+TESTFLAGS   ?=
+TESTTIMEOUT ?= 10m
+FUZZTIME    ?= 10s
+BENCH       ?= .
+BENCHTIME   ?= 1s
+PKGS        ?= ./...
+DEVFLAGS    ?=
+
+.PHONY: help
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## build bin/chancery, with the PKCS#11 driver where cgo is on
+	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/chancery ./cmd/chancery
+
+.PHONY: dev
+dev: build ## run a whole cluster here (DEVFLAGS='--nodes 3 --keystore pkcs11')
+	bin/chancery dev $(DEVFLAGS)
+
+.PHONY: deps
+deps: ## install what the tests need beside Go
+	scripts/deps
+
+.PHONY: test
+test: deps check cross race ## all that CI checks; installs what it needs
+	@echo "+ go test $(TESTFLAGS) ./..."
+	@go test -timeout $(TESTTIMEOUT) $(TESTFLAGS) ./...
+
+.PHONY: check
+check: fmt vet scripts arch ## the quick half of test: format, vet, scripts, shape of the tree
+
+.PHONY: fmt
+fmt: # gofmt as a check; it changes nothing
+	@echo "+ gofmt -l"
+	@found=$$(find . -path './.*' -prune -o -name '*.go' -print0 | xargs -0 gofmt -l); \
+	  if [[ -n "$$found" ]]; then echo "not formatted, run gofmt -w on:"; echo "$$found"; exit 1; fi
+
+.PHONY: vet
+vet: # go vet over all packages
+	go vet ./...
+
+.PHONY: scripts
+scripts: # syntax and lint of shell scripts, unit file and Vagrantfile
+	@scripts/lint
+
+.PHONY: arch
+arch: # import arrows, purity, raft hearsay
+	go test $(TESTFLAGS) -run 'Arrows|Purity|Hearsay' ./integration
+
+.PHONY: race
+race: ## the race detector over fsm, cluster and authority
+	go test -race -timeout $(TESTTIMEOUT) $(TESTFLAGS) ./fsm/... ./cluster/... ./authority/...
+
+.PHONY: lint
+lint: fmt vet scripts ## gofmt, go vet, staticcheck (pinned), scripts
+	go run $(STATICCHECK) ./...
+
+.PHONY: fuzz
+fuzz: ## each fuzz target for FUZZTIME (10s)
+	@scripts/fuzz $(FUZZTIME) $(PKGS)
+
+.PHONY: bench
+bench: ## benchmarks (BENCH=regexp BENCHTIME=1s PKGS=./...)
+	go test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -benchmem -timeout 60m $(PKGS)
+
+.PHONY: integration
+integration: build ## real processes, kills and restarts, at full length
+	CHANCERY_INTEGRATION=full go test -count=1 -v -timeout 60m ./integration/...
+
+.PHONY: cross
+cross: ## compile for every platform we promise, without cgo
+	@scripts/cross
+
+.PHONY: clean
+clean: ## remove what make has built and the development cluster
+	rm -rf bin .dev
