@@ -101,6 +101,7 @@ func (i *Instance) InTrustSet(v *Version) bool {
 }
 
 // MaySign reports whether the instance may sign for callers, with v its version.
+// What verifiers are not told to accept is never signed, whatever else the rows say.
 func (i *Instance) MaySign(v *Version) bool {
-	return v.State.MaySign() && i.Condition == Ready && i.AdmittedAt != 0
+	return v.State.MaySign() && i.Condition == Ready && i.AdmittedAt != 0 && i.InTrustSet(v)
 }
