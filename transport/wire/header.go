@@ -1,5 +1,7 @@
 package wire
 
+import "strconv"
+
 // Header names, in the form net/http keeps them.
 const (
 	HeaderRequestID   = "Chancery-Request-Id"  // UUIDv7 of a mutation, made by the caller
@@ -36,3 +38,16 @@ const (
 	BearerScheme = "Bearer "
 	TokenPrefix  = "chy_"
 )
+
+// ETag is a revision as an entity tag, for policies and settings.
+func ETag(revision uint64) string { return `"` + strconv.FormatUint(revision, 10) + `"` }
+
+// ParseETag reads what ETag wrote; ok is false for anything else, "*" included: a
+// change must name what it was made on.
+func ParseETag(s string) (revision uint64, ok bool) {
+	if len(s) < 3 || s[0] != '"' || s[len(s)-1] != '"' {
+		return 0, false
+	}
+	revision, err := strconv.ParseUint(s[1:len(s)-1], 10, 64)
+	return revision, err == nil
+}

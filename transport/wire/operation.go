@@ -95,3 +95,29 @@ type BlastRadius struct {
 	SignaturesSince uint64   `json:"signatures_since"`
 	Complete        bool     `json:"complete"` // false: some of it is not recorded anywhere
 }
+
+// Has reports whether the operation has reached a level. A later level implies
+// the earlier ones of the same verb, because each keeps its own time.
+func (o *Operation) Has(level string) bool {
+	if o.Reached == level && level != "" {
+		return true
+	}
+	at := func(r *Reached) bool { return r != nil && r.At != 0 }
+	switch level {
+	case Committed:
+		return at(o.Committed)
+	case Prepared:
+		return at(o.Prepared)
+	case Published:
+		return o.Published != nil && o.Published.At != 0
+	case Activated:
+		return at(o.Active)
+	case Fenced:
+		return at(o.Fenced)
+	case Settled:
+		return at(o.Settled)
+	case Destroyed:
+		return at(o.Destroyed)
+	}
+	return false
+}

@@ -1,0 +1,117 @@
+package client
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/chancery-project/chancery/transport/wire"
+)
+
+func (c *Client) get(ctx context.Context, path string, out any, opts []Option) error {
+	cl := newCall(http.MethodGet, path, opts)
+	cl.read = !cl.stale
+	_, err := c.do(ctx, cl, out)
+	return err
+}
+
+// mutate sends a change. With Plan nothing can have happened, whatever is lost.
+func (c *Client) mutate(ctx context.Context, method, path string, in, out any, opts []Option) error {
+	cl := newCall(method, path, opts)
+	cl.body, cl.mutation = in, cl.query.Get(wire.QueryPlan) == ""
+	_, err := c.do(ctx, cl, out)
+	return err
+}
+
+func (c *Client) operate(ctx context.Context, pattern, name string, in any, opts []Option) (*wire.Operation, error) {
+	op := new(wire.Operation)
+	if err := c.mutate(ctx, http.MethodPost, wire.Path(pattern, name), in, op, opts); err != nil {
+		return nil, err
+	}
+	return op, nil
+}
+
+// CreateKey makes a key; with Wait it answers when the first version is that far.
+func (c *Client) CreateKey(ctx context.Context, k wire.CreateKey, opts ...Option) (*wire.Operation, error) {
+	return c.operate(ctx, wire.PathKeys, "", k, opts)
+}
+
+// Keys lists keys in name order. Filters: wire.QuerySelector, QueryPurpose,
+// QueryState, QueryOwner.
+func (c *Client) Keys(ctx context.Context, opts ...Option) (wire.List[wire.KeySummary], error) {
+	var l wire.List[wire.KeySummary]
+	return l, c.get(ctx, wire.PathKeys, &l, opts)
+}
+
+// Key is one key with its versions and instances.
+func (c *Client) Key(ctx context.Context, name string, opts ...Option) (*wire.Key, error) {
+	k := new(wire.Key)
+	return k, c.get(ctx, wire.Path(wire.PathKey, name), k, opts)
+}
+
+// Versions lists the versions of a key, newest first.
+func (c *Client) Versions(ctx context.Context, name string, opts ...Option) (wire.List[wire.Version], error) {
+	var l wire.List[wire.Version]
+	return l, c.get(ctx, wire.Path(wire.PathVersions, name), &l, opts)
+}
+
+// History lists what happened to a key, oldest first.
+func (c *Client) History(ctx context.Context, name string, opts ...Option) (wire.List[wire.Event], error) {
+	var l wire.List[wire.Event]
+	return l, c.get(ctx, wire.Path(wire.PathHistory, name), &l, opts)
+}
+
+// Policy of a key; its Version goes into IfMatch.
+func (c *Client) Policy(ctx context.Context, name string, opts ...Option) (*wire.Policy, error) {
+	p := new(wire.Policy)
+	return p, c.get(ctx, wire.Path(wire.PathPolicy, name), p, opts)
+}
+
+// SetPolicy replaces a policy and needs IfMatch.
+func (c *Client) SetPolicy(ctx context.Context, name string, p wire.SetPolicy, opts ...Option) (*wire.Operation, error) {
+	op := new(wire.Operation)
+	if err := c.mutate(ctx, http.MethodPut, wire.Path(wire.PathPolicy, name), p, op, opts); err != nil {
+		return nil, err
+	}
+	return op, nil
+}
+
+// Rotate makes the next version.
+func (c *Client) Rotate(ctx context.Context, name string, r wire.Rotate, opts ...Option) (*wire.Operation, error) {
+	return c.operate(ctx, wire.PathRotate, name, r, opts)
+}
+
+// Activate makes a published version the one that signs.
+func (c *Client) Activate(ctx context.Context, name string, v wire.VersionVerb, opts ...Option) (*wire.Operation, error) {
+	return c.operate(ctx, wire.PathActivate, name, v, opts)
+}
+
+// Suspend stops a version from signing until Resume.
+func (c *Client) Suspend(ctx context.Context, name string, v wire.VersionVerb, opts ...Option) (*wire.Operation, error) {
+	return c.operate(ctx, wire.PathSuspend, name, v, opts)
+}
+
+// Resume ends a suspension.
+func (c *Client) Resume(ctx context.Context, name string, v wire.VersionVerb, opts ...Option) (*wire.Operation, error) {
+	return c.operate(ctx, wire.PathResume, name, v, opts)
+}
+
+// Deactivate ends the signing life of a version; what it signed still verifies.
+func (c *Client) Deactivate(ctx context.Context, name string, v wire.VersionVerb, opts ...Option) (*wire.Operation, error) {
+	return c.operate(ctx, wire.PathDeactivate, name, v, opts)
+}
+
+// Revoke withdraws trust from a key, versions of it or one instance.
+func (c *Client) Revoke(ctx context.Context, name string, r wire.Revoke, opts ...Option) (*wire.Operation, error) {
+	return c.operate(ctx, wire.PathRevoke, name, r, opts)
+}
+
+// Destroy asks for the erasure of a version's private keys, or takes that back.
+func (c *Client) Destroy(ctx context.Context, name string, d wire.Destroy, opts ...Option) (*wire.Operation, error) {
+	return c.operate(ctx, wire.PathDestroy, name, d, opts)
+}
+
+// JWKS is a key's trust set as a JWK Set (RFC 7517), over the API listener.
+func (c *Client) JWKS(ctx context.Context, name string, opts ...Option) ([]byte, error) {
+	var b []byte
+	return b, c.get(ctx, wire.Path(wire.PathExport, name), &b, opts)
+}

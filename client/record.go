@@ -1,0 +1,122 @@
+package client
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/chancery-project/chancery/transport/wire"
+)
+
+// Operation is what became of a request.
+func (c *Client) Operation(ctx context.Context, requestID string, opts ...Option) (*wire.Operation, error) {
+	op := new(wire.Operation)
+	return op, c.get(ctx, wire.Path(wire.PathOperation, requestID), op, opts)
+}
+
+// Operations lists remembered requests, newest first.
+func (c *Client) Operations(ctx context.Context, opts ...Option) (wire.List[wire.Operation], error) {
+	var l wire.List[wire.Operation]
+	return l, c.get(ctx, wire.PathOperations, &l, opts)
+}
+
+// WaitFor follows an operation until it has reached level, has failed, or ctx
+// ends; then it returns the last state seen together with the context's error.
+// progress, unless nil, sees every answer.
+func (c *Client) WaitFor(ctx context.Context, requestID, level string, progress func(*wire.Operation)) (*wire.Operation, error) {
+	var last *wire.Operation
+	for {
+		began := time.Now()
+		op, err := c.Operation(ctx, requestID, Wait(level, wire.DefaultHold))
+		if err != nil {
+			if ctx.Err() != nil {
+				return last, ctx.Err()
+			}
+			return last, err
+		}
+		last = op
+		if progress != nil {
+			progress(op)
+		}
+		if op.Has(level) || op.Complete || op.Error != nil || op.Status == wire.PendingApproval {
+			return op, nil
+		}
+		if err := pace(ctx, began); err != nil {
+			return last, err
+		}
+	}
+}
+
+// minPoll keeps a server that does not hold requests from being asked in a tight loop.
+const minPoll = 200 * time.Millisecond
+
+func pace(ctx context.Context, began time.Time) error {
+	timer := time.NewTimer(max(0, minPoll-time.Since(began)))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Log lists leaves of the lifecycle log, from number wire.QueryFrom on.
+func (c *Client) Log(ctx context.Context, opts ...Option) (wire.List[wire.LogEntry], error) {
+	var l wire.List[wire.LogEntry]
+	return l, c.get(ctx, wire.PathLog, &l, opts)
+}
+
+// Audit lists records of one node's journal: name it with At. Filters:
+// wire.QueryKey, QueryVersion, QueryKID, QueryActor, QuerySince, QueryUntil.
+func (c *Client) Audit(ctx context.Context, opts ...Option) (wire.List[wire.AuditRecord], error) {
+	var l wire.List[wire.AuditRecord]
+	return l, c.get(ctx, wire.PathAudit, &l, opts)
+}
+
+// AuditCheck lets a node walk along its own journal.
+func (c *Client) AuditCheck(ctx context.Context, opts ...Option) (*wire.AuditCheck, error) {
+	a := new(wire.AuditCheck)
+	return a, c.get(ctx, wire.PathAuditCheck, a, opts)
+}
+
+// Status is the cluster as one node sees it.
+func (c *Client) Status(ctx context.Context, opts ...Option) (*wire.Status, error) {
+	s := new(wire.Status)
+	return s, c.get(ctx, wire.PathStatus, s, opts)
+}
+
+// Inventory lists every instance of every key.
+func (c *Client) Inventory(ctx context.Context, opts ...Option) (wire.List[wire.InventoryItem], error) {
+	var l wire.List[wire.InventoryItem]
+	return l, c.get(ctx, wire.PathInventory, &l, opts)
+}
+
+// Snapshot streams a snapshot of the state. The caller closes it, and checks what
+// it stored: a stream that was cut off fails its trailer hash.
+func (c *Client) Snapshot(ctx context.Context, opts ...Option) (io.ReadCloser, error) {
+	cl := newCall(http.MethodGet, wire.PathSnapshot, opts)
+	cl.raw = true
+	return c.do(ctx, cl, nil)
+}
+
+// All walks a paged list. fetch is one of the list methods with its filters; it
+// is called with Page options until the last page.
+func All[T any](fetch func(...Option) (wire.List[T], error), each func(T) error) error {
+	for cursor := ""; ; {
+		l, err := fetch(Page(0, cursor))
+		if err != nil {
+			return err
+		}
+		for _, item := range l.Items {
+			if err := each(item); err != nil {
+				return err
+			}
+		}
+		if l.Next == "" {
+			return nil
+		}
+		cursor = string(l.Next)
+	}
+}
