@@ -84,7 +84,7 @@ func (s *Service) planKey(v *state.View, spec KeySpec) (*command.CreateKey, erro
 		bits = lifecycle.DefaultRSABits
 	}
 	if err := lifecycle.CheckAlgorithm(alg, bits); err != nil {
-		return nil, refuse("unsupported_algorithm", "", "%v", err)
+		return nil, refuse("invalid", "", "%v", err)
 	}
 	c := &command.CreateKey{Name: lifecycle.KeyID(spec.Name), Purpose: purpose, Alg: alg, Bits: bits, Custody: custody,
 		Owner: spec.Owner, Reason: spec.Reason, ConfirmBy: spec.ConfirmBy, Labels: spec.Labels, Policy: lifecycle.DefaultPolicy(purpose, alg)}
@@ -132,7 +132,7 @@ func (s *Service) intents(v *state.View, custody lifecycle.Custody, only lifecyc
 		out = append(out, command.Intent{Node: n.ID, CKAID: id})
 	}
 	if len(out) == 0 {
-		return nil, refuse("no_signing_nodes", "chancery node promote NAME", "no node that may sign could hold the key")
+		return nil, refuse("not_ready", "chancery node promote NAME", "no node that may sign could hold the key")
 	}
 	return out, nil
 }
@@ -162,7 +162,7 @@ func (s *Service) SetPolicy(ctx context.Context, req Request, name string, ifMat
 			return nil, nil, err
 		}
 		if ifMatch != 0 && ifMatch != k.PolicyVersion {
-			return nil, nil, refuse(string(state.Conflict), "chancery key policy get "+name, "the policy of %s is at version %d, yours was made from %d", name, k.PolicyVersion, ifMatch)
+			return nil, nil, refuse("precondition_failed", "chancery key policy get "+name, "the policy of %s is at version %d, yours was made from %d", name, k.PolicyVersion, ifMatch)
 		}
 		set.Key = k.ID
 		return &set, []command.RowRef{state.RefKey(k)}, nil

@@ -244,10 +244,14 @@ func (s *Service) TransferLeadership(ctx context.Context, req Request, name stri
 	return Result{RequestID: req.RequestID}, err
 }
 
-// SetSettings replaces the cluster's settings.
-func (s *Service) SetSettings(ctx context.Context, req Request, edit func(lifecycle.Settings) (lifecycle.Settings, error)) (Result, error) {
+// SetSettings replaces the cluster's settings; ifMatch is the revision they were
+// edited from, 0 = whatever is there.
+func (s *Service) SetSettings(ctx context.Context, req Request, ifMatch uint64, edit func(lifecycle.Settings) (lifecycle.Settings, error)) (Result, error) {
 	return s.change(ctx, req, access.ClusterEdit, "", func(v *state.View) (command.Body, []command.RowRef, error) {
 		c := v.Cluster()
+		if ifMatch != 0 && ifMatch != c.Rev {
+			return nil, nil, refuse("precondition_failed", "chancery cluster show", "the settings are at revision %d, yours were made from %d", c.Rev, ifMatch)
+		}
 		settings, err := edit(c.Settings)
 		if err != nil {
 			var r *Refusal

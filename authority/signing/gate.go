@@ -47,7 +47,7 @@ func (s *Signer) signOne(ctx context.Context, j *job, item *Item, tbs []byte) {
 			// A wrong signature can mean a wrong key or a fault attack, and an ECDSA
 			// one can give the private key away: it never leaves.
 			clear(sig)
-			item.Err = refuse("bad_signature", "try another node, and look at this node's HSM", "the HSM gave a signature that does not verify with instance %s: nothing was released", j.instance.KID)
+			item.Err = refuse("keystore_unavailable", "try another node, and look at this node's HSM", "the HSM gave a signature that does not verify with instance %s: nothing was released", j.instance.KID)
 			return
 		}
 	}
@@ -88,7 +88,7 @@ func (s *Signer) release(ctx context.Context, j *job, items []Item, tbs [][]byte
 
 func (s *Signer) gate(ctx context.Context, j *job) error {
 	if age := s.Elapsed() - j.received; age >= s.MaxAge {
-		return refuse("too_slow", "send the request again, or to another node", "the request was %d ms old when its signature was ready, the limit is %d ms: nothing was released", age.Milliseconds(), s.MaxAge.Milliseconds())
+		return refuse("too_late", "send the request again, or to another node", "the request was %d ms old when its signature was ready, the limit is %d ms: nothing was released", age.Milliseconds(), s.MaxAge.Milliseconds())
 	}
 	snap, err := s.Ledger.Read(ctx, ledger.Freshness{Level: ledger.Bounded, Within: s.MaxStale})
 	if err != nil {
@@ -99,7 +99,7 @@ func (s *Signer) gate(ctx context.Context, j *job) error {
 		return err
 	}
 	if now.instance.KID != j.instance.KID {
-		return refuse("key_moved", "send the request again", "%s changed to version %d while signing: nothing was released", j.key.ID, now.version.Number)
+		return refuse("conflict", "send the request again", "%s changed to version %d while signing: nothing was released", j.key.ID, now.version.Number)
 	}
 	return nil
 }

@@ -57,7 +57,7 @@ func (s *Signer) SignJWT(ctx context.Context, caller authority.Caller, requestID
 	}
 	sig := items[0].Signature
 	if sig.KID != j.instance.KID {
-		return nil, refuse("key_moved", "send the request again", "%s changed to version %d while signing: nothing was released", key, sig.Version)
+		return nil, refuse("conflict", "send the request again", "%s changed to version %d while signing: nothing was released", key, sig.Version)
 	}
 	raw, err := JOSESignature(sig.Alg, sig.Bytes)
 	if err != nil {

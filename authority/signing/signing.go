@@ -189,14 +189,14 @@ func (s *Signer) look(v *state.View, caller authority.Caller, id lifecycle.KeyID
 	}
 	n := v.Node(s.Ledger.NodeID())
 	if n == nil || !n.Signs() {
-		return nil, refuse("node_may_not_sign", "try another node", "this node may not sign: it is not a signing member of the cluster")
+		return nil, refuse("instance_not_here", "try another node", "this node may not sign: it is not a signing member of the cluster")
 	}
 	i := v.Instance(id, ver.Number, n.ID)
 	if i == nil || !i.MaySign(ver) {
 		return nil, whyNotHere(v, k, ver, i, n)
 	}
 	if err := s.Usable(id, ver.Number); err != nil {
-		return nil, refuse("instance_not_ready", "try another node", "%s cannot use its instance of %s version %d: %v", n.Name, id, ver.Number, err)
+		return nil, refuse("instance_not_here", "try another node", "%s cannot use its instance of %s version %d: %v", n.Name, id, ver.Number, err)
 	}
 	return &job{caller: caller, key: k, version: ver, instance: i, position: v.Position(),
 		ref: hsm.Ref{ID: hsm.ObjectID(i.CKAID), SPKI: i.SPKI, Alg: k.Alg}}, nil
@@ -224,7 +224,7 @@ func (j *job) prepare(verb string, in Input) ([]byte, error) {
 	case in.Digest != nil:
 		return j.prepareDigest(in, p)
 	case verb != "jwt" && !p.Allows(lifecycle.InputMessage):
-		return nil, refuse("input_not_allowed", "send the digest", "the policy of %s does not allow signing a message", j.key.ID)
+		return nil, refuse("input_refused", "send the digest", "the policy of %s does not allow signing a message", j.key.ID)
 	case len(in.Message) > MaxMessageBytes:
 		return nil, refuse("too_large", "hash it and send the digest", "a message of %d bytes: at most %d are signed directly", len(in.Message), MaxMessageBytes)
 	}
@@ -234,7 +234,7 @@ func (j *job) prepare(verb string, in Input) ([]byte, error) {
 func (j *job) prepareDigest(in Input, p lifecycle.Policy) ([]byte, error) {
 	want := j.key.Alg.Hash()
 	if !p.Allows(lifecycle.InputDigest) || want == lifecycle.NoHash {
-		return nil, refuse("input_not_allowed", "send the message", "%s does not sign digests", j.key.ID)
+		return nil, refuse("input_refused", "send the message", "%s does not sign digests", j.key.ID)
 	}
 	if in.Hash != "" && in.Hash != want {
 		return nil, refuse("bad_digest", "hash with "+string(want), "%s signs %s digests, not %s", j.key.ID, want, in.Hash)

@@ -16,15 +16,15 @@ func whyNotActive(v *state.View, k *lifecycle.Key) error {
 		case lifecycle.Suspended:
 			return refuse("key_suspended", "chancery key resume "+string(k.ID), "%s version %d is suspended since %s", k.ID, ver.Number, ver.SinceAt)
 		case lifecycle.PreActivation:
-			return refuse("key_not_active", "chancery key show "+string(k.ID), "%s has no active version; version %d waits to be activated", k.ID, ver.Number)
+			return refuse("no_active_version", "chancery key show "+string(k.ID), "%s has no active version; version %d waits to be activated", k.ID, ver.Number)
 		case lifecycle.Compromised, lifecycle.Deactivated, lifecycle.Destroyed:
 			if r := ver.Revocation; r != nil {
 				return refuse("key_revoked", "chancery key rotate "+string(k.ID), "%s version %d was revoked (%s) at %s", k.ID, ver.Number, r.Reason, r.At)
 			}
-			return refuse("key_not_active", "chancery key rotate "+string(k.ID), "%s has no active version; version %d is %s since %s", k.ID, ver.Number, ver.State, ver.SinceAt)
+			return refuse("no_active_version", "chancery key rotate "+string(k.ID), "%s has no active version; version %d is %s since %s", k.ID, ver.Number, ver.State, ver.SinceAt)
 		}
 	}
-	return refuse("key_not_active", "chancery key show "+string(k.ID), "%s has no active version", k.ID)
+	return refuse("no_active_version", "chancery key show "+string(k.ID), "%s has no active version", k.ID)
 }
 
 // whyNotHere explains why this node cannot sign with a version that is active,
@@ -44,9 +44,9 @@ func whyNotHere(v *state.View, k *lifecycle.Key, ver *lifecycle.Version, mine *l
 	case mine == nil:
 		return refuse("instance_not_here", hint, "%s has no instance of %s version %d", n.Name, k.ID, ver.Number)
 	case mine.Condition == lifecycle.Ready && mine.PublishedAt != 0:
-		return refuse("instance_not_admitted", hint, "the instance of %s on %s was published at %s and may sign from %s", k.ID, n.Name, mine.PublishedAt, mine.PublishedAt.Add(k.Policy.Lead))
+		return refuse("instance_not_here", hint, "the instance of %s on %s was published at %s and may sign from %s", k.ID, n.Name, mine.PublishedAt, mine.PublishedAt.Add(k.Policy.Lead))
 	case mine.Condition == lifecycle.InstanceBad:
-		return refuse("instance_revoked", hint, "the instance of %s version %d on %s was revoked", k.ID, ver.Number, n.Name)
+		return refuse("instance_not_here", hint, "the instance of %s version %d on %s was revoked", k.ID, ver.Number, n.Name)
 	}
-	return refuse("instance_not_ready", hint, "the instance of %s version %d on %s is %s: %s", k.ID, ver.Number, n.Name, mine.Condition, mine.Detail)
+	return refuse("instance_not_here", hint, "the instance of %s version %d on %s is %s: %s", k.ID, ver.Number, n.Name, mine.Condition, mine.Detail)
 }

@@ -57,6 +57,9 @@ const (
 	WaitNotPassed     Code = "wait_not_passed"
 	NodeNotMember     Code = "node_not_member"
 	NodeNotQuarantine Code = "node_not_quarantined"
+	LastVoter         Code = "last_voter"
+	LeaderCannotLeave Code = "leader_cannot_leave"
+	NotAVoter         Code = "not_a_voter"
 	TokenSpent        Code = "token_spent"
 	TokenExpired      Code = "token_expired"
 	ClockAhead        Code = "clock_ahead"
@@ -147,6 +150,9 @@ var Codes = []CodeInfo{
 	{WaitNotPassed, http.StatusUnprocessableEntity, false, "the waiting period has not passed"},
 	{NodeNotMember, http.StatusUnprocessableEntity, false, "the node is not a member"},
 	{NodeNotQuarantine, http.StatusUnprocessableEntity, false, "a node is quarantined before it is removed"},
+	{LastVoter, http.StatusUnprocessableEntity, false, "without this voter nothing could be decided"},
+	{LeaderCannotLeave, http.StatusUnprocessableEntity, false, "the leader does not remove itself"},
+	{NotAVoter, http.StatusUnprocessableEntity, false, "only a node with a vote can lead"},
 	{TokenSpent, http.StatusUnprocessableEntity, false, "the join token was used"},
 	{TokenExpired, http.StatusUnprocessableEntity, false, "the token has expired"},
 	{ClockAhead, http.StatusUnprocessableEntity, false, "the time of the command lies too far ahead"},
