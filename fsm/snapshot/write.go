@@ -19,7 +19,7 @@ func Write(w io.Writer, r state.Reader) (Header, error) {
 	if err != nil {
 		return h, fmt.Errorf("write snapshot: %w", err)
 	}
-	out := &writer{w: bufio.NewWriterSize(w, 64<<10), sum: sha256.New(), check: NewChecker()}
+	out := newWriter(w)
 	out.bytes(h.encode())
 	for _, t := range state.Tables {
 		out.table(r, t)
@@ -47,6 +47,10 @@ type writer struct {
 	sum   hash.Hash
 	check *Checker
 	err   error
+}
+
+func newWriter(w io.Writer) *writer {
+	return &writer{w: bufio.NewWriterSize(w, 64<<10), sum: sha256.New(), check: NewChecker()}
 }
 
 func (w *writer) bytes(b []byte) {

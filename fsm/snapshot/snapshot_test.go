@@ -1,0 +1,405 @@
+package snapshot
+
+import (
+	"bytes"
+	"errors"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/chancery-project/chancery/fsm/command"
+	"github.com/chancery-project/chancery/fsm/fsmtest"
+	"github.com/chancery-project/chancery/fsm/lifecycle"
+	"github.com/chancery-project/chancery/fsm/state"
+)
+
+// memory is a Backend of maps.
+type memory map[state.Table]map[string][]byte
+
+func (m memory) Get(t state.Table, key string) []byte { return m[t][key] }
+
+func (m memory) Ascend(t state.Table, from string, fn func(key string, row []byte) bool) {
+	for _, k := range slices.Sorted(maps.Keys(m[t])) {
+		if k >= from && !fn(k, m[t][k]) {
+			return
+		}
+	}
+}
+
+func (m memory) Put(t state.Table, key string, row []byte) {
+	if m[t] == nil {
+		m[t] = map[string][]byte{}
+	}
+	m[t][key] = bytes.Clone(row)
+}
+
+func (m memory) Delete(t state.Table, key string) { delete(m[t], key) }
+
+// run applies a script in batches of size n.
+func run(t testing.TB, script [][]byte, n int) memory {
+	t.Helper()
+	m, b := state.NewMachine(), memory{}
+	for i, e := range script {
+		if o := m.Apply(b, uint64(i+1), e); !o.OK() {
+			t.Fatal(o.Err())
+		}
+		if (i+1)%n == 0 || i == len(script)-1 {
+			m.Seal(b)
+		}
+	}
+	return b
+}
+
+func write(t testing.TB, r state.Reader) []byte {
+	t.Helper()
+	var buf bytes.Buffer
+	if _, err := Write(&buf, r); err != nil {
+		t.Fatal(err)
+	}
+	return buf.Bytes()
+}
+
+// read reads a snapshot into memory.
+func read(b []byte) (memory, Header, error) {
+	m := memory{}
+	r, err := NewReader(bytes.NewReader(b))
+	if err != nil {
+		return nil, Header{}, err
+	}
+	err = r.Rows(func(t state.Table, key string, row []byte) error {
+		m.Put(t, key, row)
+		return nil
+	})
+	return m, r.Header, err
+}
+
+func TestRoundTrip(t *testing.T) {
+	rows := run(t, fsmtest.Script(9), 3)
+	b := write(t, rows)
+	back, h, err := read(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if h.Index != 10 || h.Epoch != 1 || h.Format != 1 || h.ClusterID != fsmtest.ClusterID || h.LogSize == 0 {
+		t.Fatalf("header %+v", h)
+	}
+	for _, table := range state.Tables {
+		if !maps.EqualFunc(rows[table], back[table], bytes.Equal) {
+			t.Fatalf("table %s differs", table)
+		}
+	}
+	m, err := state.LoadMachine(back)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if meta := m.Root().Meta; meta.Position() != h.Position() || meta.Digest() != h.Digest {
+		t.Fatalf("loaded at %+v", meta.Position())
+	}
+}
+
+// TestEqualPositionsEqualBytes takes the same log in batches of different sizes, as
+// different nodes do.
+func TestEqualPositionsEqualBytes(t *testing.T) {
+	script := fsmtest.Script(12)
+	want := write(t, run(t, script, 1))
+	for _, n := range []int{2, 5, 13} {
+		if got := write(t, run(t, script, n)); !bytes.Equal(got, want) {
+			t.Fatalf("in batches of %d the snapshot is another", n)
+		}
+	}
+}
+
+func TestEmptyState(t *testing.T) {
+	_, h, err := read(write(t, memory{}))
+	if err != nil || h.Index != 0 || h.ClusterID != "" {
+		t.Fatalf("%+v, %v", h, err)
+	}
+	// A node that saw nothing but Raft's configuration has a position and no rows.
+	m, b := state.NewMachine(), memory{}
+	m.Skip(3)
+	m.Seal(b)
+	if _, h, err = read(write(t, b)); err != nil || h.Index != 3 {
+		t.Fatalf("%+v, %v", h, err)
+	}
+}
+
+// TestEveryBitCounts flips each bit and cuts at each byte.
+func TestEveryBitCounts(t *testing.T) {
+	b := write(t, run(t, fsmtest.Script(0), 1))
+	for i := range b {
+		for bit := range 8 {
+			b[i] ^= 1 << bit
+			if _, _, err := read(b); err == nil {
+				t.Fatalf("bit %d of byte %d of %d is not noticed", bit, i, len(b))
+			} else if !errors.Is(err, ErrDamaged) && !errors.Is(err, ErrNewer) {
+				t.Fatalf("bit %d of byte %d: %v", bit, i, err)
+			}
+			b[i] ^= 1 << bit
+		}
+		if _, _, err := read(b[:i]); !errors.Is(err, ErrDamaged) {
+			t.Fatalf("cut to %d of %d bytes: %v", i, len(b), err)
+		}
+	}
+	if _, _, err := read(append(b, 0)); !errors.Is(err, ErrDamaged) {
+		t.Fatalf("one byte too many: %v", err)
+	}
+}
+
+// TestGolden reads the container as the first version wrote it, and writes it again.
+// Never regenerate it: a snapshot taken once is read by every later version.
+func TestGolden(t *testing.T) {
+	b, err := os.ReadFile("testdata/v1.snap")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows, h, err := read(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if h.Index != 3 || h.ClusterID != fsmtest.ClusterID {
+		t.Fatalf("header %+v", h)
+	}
+	if again := write(t, rows); !bytes.Equal(again, b) {
+		t.Fatal("the container is written differently now: raise Version")
+	}
+}
+
+// TestAlteredStateIsNotWritten changes rows behind the state machine's back.
+func TestAlteredStateIsNotWritten(t *testing.T) {
+	first := func(m memory, t state.Table) string { return slices.Sorted(maps.Keys(m[t]))[0] }
+	for name, c := range map[string]struct {
+		alter func(m memory)
+		what  string // of the Mismatch, "" for another error
+	}{
+		"row changed":    {func(m memory) { m[state.TableKeys][first(m, state.TableKeys)][9] ^= 1 }, "state digest"},
+		"row removed":    {func(m memory) { delete(m[state.TableOperations], first(m, state.TableOperations)) }, "state digest"},
+		"row added":      {func(m memory) { m.Put(state.TableTokens, "x", []byte{1}) }, "state digest"},
+		"row moved":      {func(m memory) { m[state.TableSecrets] = m[state.TablePrincipals]; delete(m, state.TablePrincipals) }, "state digest"},
+		"leaf changed":   {func(m memory) { m[state.TableLog][first(m, state.TableLog)][30] ^= 1 }, "log root"},
+		"leaf removed":   {func(m memory) { delete(m[state.TableLog], first(m, state.TableLog)) }, ""},
+		"last leaf gone": {func(m memory) { delete(m[state.TableLog], slices.Max(slices.Collect(maps.Keys(m[state.TableLog])))) }, "log size"},
+		"hash changed":   {func(m memory) { m[state.TableLogHashes][first(m, state.TableLogHashes)][0] ^= 1 }, "stored log hashes"},
+		"hash removed":   {func(m memory) { delete(m[state.TableLogHashes], first(m, state.TableLogHashes)) }, ""},
+		"hash cut": {func(m memory) {
+			k := first(m, state.TableLogHashes)
+			m[state.TableLogHashes][k] = m[state.TableLogHashes][k][:31]
+		}, ""},
+		"meta row gone":   {func(m memory) { delete(m, state.TableMeta) }, ""},
+		"second meta row": {func(m memory) { m.Put(state.TableMeta, "z", m[state.TableMeta]["meta"]) }, ""},
+		"key too long":    {func(m memory) { m.Put(state.TableTokens, strings.Repeat("k", maxKeyBytes+1), nil) }, ""},
+		"row too long":    {func(m memory) { m.Put(state.TableTokens, "k", make([]byte, maxRowBytes+1)) }, ""},
+	} {
+		rows := run(t, fsmtest.Script(3), 2)
+		c.alter(rows)
+		var buf bytes.Buffer
+		_, err := Write(&buf, rows)
+		var m *Mismatch
+		if err == nil {
+			t.Errorf("%s: written all the same", name)
+		} else if c.what != "" && (!errors.As(err, &m) || m.What != c.what || m.Computed == m.Stored) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if _, _, err := read(buf.Bytes()); err == nil {
+			t.Errorf("%s: what was written before the error reads as whole", name)
+		}
+	}
+}
+
+// TestForgeries have a right SHA-256 at the end, and yet are refused.
+func TestForgeries(t *testing.T) {
+	for name, alter := range map[string]func(m memory, h *Header){
+		"digest of the header":  func(_ memory, h *Header) { h.Digest[0] ^= 1 },
+		"index of the header":   func(_ memory, h *Header) { h.Index++ },
+		"cluster of the header": func(_ memory, h *Header) { h.ClusterID = strings.Repeat("f", 32) },
+		"clock of the header":   func(_ memory, h *Header) { h.Clock++ },
+		"a row":                 func(m memory, _ *Header) { m[state.TableKeys][string(fsmtest.KeyName(1))][9] ^= 1 },
+		"a leaf":                func(m memory, _ *Header) { m[state.TableLog]["\x00\x00\x00\x00\x00\x00\x00\x01"][30] ^= 1 },
+		"an undecodable cluster": func(m memory, _ *Header) {
+			m[state.TableCluster]["cluster"] = []byte{0xff}
+		},
+	} {
+		rows := run(t, fsmtest.Script(2), 1)
+		h, err := describe(rows)
+		if err != nil {
+			t.Fatal(err)
+		}
+		alter(rows, &h)
+		if _, _, err := read(forge(rows, h)); !errors.Is(err, ErrDamaged) {
+			t.Errorf("%s forged: %v", name, err)
+		}
+	}
+}
+
+// forge writes whatever it is given, with a right trailer.
+func forge(rows memory, h Header) []byte {
+	var buf bytes.Buffer
+	w := newWriter(&buf)
+	w.bytes(h.encode())
+	for _, t := range state.Tables {
+		w.table(rows, t)
+	}
+	w.bytes([]byte{markClose})
+	w.bytes(w.sum.Sum(nil))
+	w.w.Flush()
+	return buf.Bytes()
+}
+
+func TestNewer(t *testing.T) {
+	rows := run(t, fsmtest.Script(1), 1)
+	b := write(t, rows)
+	b[9]++
+	if _, _, err := read(b); !errors.Is(err, ErrNewer) {
+		t.Errorf("newer container: %v", err)
+	}
+	h, err := describe(rows)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.Format = command.MaxFormat + 1
+	if _, _, err := read(forge(rows, h)); !errors.Is(err, ErrNewer) {
+		t.Errorf("newer format: %v", err)
+	}
+}
+
+// TestForgedLengthsCostNothing asks for memory that no bytes stand behind.
+func TestForgedLengthsCostNothing(t *testing.T) {
+	h := Header{}
+	var buf bytes.Buffer
+	buf.Write(h.encode())
+	buf.WriteString("T\x04meta")
+	buf.WriteString("R\x00\x00\x00\x01\x00\x40\x00\x00x") // a row of 4 MiB, at the limit
+	b := buf.Bytes()
+	if n := testing.AllocsPerRun(1, func() {
+		if _, _, err := read(b); !errors.Is(err, ErrDamaged) {
+			t.Errorf("cut row: %v", err)
+		}
+	}); n > 200 {
+		t.Errorf("%v allocations", n)
+	}
+	r, err := NewReader(bytes.NewReader(b))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Rows(nil); !errors.Is(err, ErrDamaged) || cap(r.buf) > 256<<10 {
+		t.Errorf("buffer of %d bytes, %v", cap(r.buf), err)
+	}
+	buf.Reset()
+	buf.Write(h.encode())
+	buf.WriteString("T\x04metaR\xff\xff\xff\xff\xff\xff\xff\xff")
+	if _, _, err := read(buf.Bytes()); !errors.Is(err, ErrDamaged) {
+		t.Errorf("row past the limit: %v", err)
+	}
+}
+
+// TestOrder puts rows and tables where they do not belong.
+func TestOrder(t *testing.T) {
+	for name, body := range map[string]string{
+		"unknown table":    "T\x05bogusE\x00\x00\x00\x00\x00\x00\x00\x00",
+		"empty table":      "T\x04keysE\x00\x00\x00\x00\x00\x00\x00\x00",
+		"wrong count":      "T\x04keysR\x00\x00\x00\x01\x00\x00\x00\x00aE\x00\x00\x00\x00\x00\x00\x00\x02",
+		"empty key":        "T\x04keysR\x00\x00\x00\x00\x00\x00\x00\x00E\x00\x00\x00\x00\x00\x00\x00\x01",
+		"same key twice":   "T\x04keysR\x00\x00\x00\x01\x00\x00\x00\x00aR\x00\x00\x00\x01\x00\x00\x00\x00aE\x00\x00\x00\x00\x00\x00\x00\x02",
+		"tables reversed":  "T\x04keysR\x00\x00\x00\x01\x00\x00\x00\x00aE\x00\x00\x00\x00\x00\x00\x00\x01T\x05nodes",
+		"table twice":      "T\x04keysR\x00\x00\x00\x01\x00\x00\x00\x00aE\x00\x00\x00\x00\x00\x00\x00\x01T\x04keys",
+		"no mark":          "X",
+		"no mark in table": "T\x04keysX",
+	} {
+		b := append((&Header{}).encode(), body...)
+		if _, _, err := read(b); !errors.Is(err, ErrDamaged) || strings.Contains(err.Error(), "cut short") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestErrorsKeepTheirNature: a failing disk or consumer is no damaged snapshot.
+func TestErrorsKeepTheirNature(t *testing.T) {
+	b := write(t, run(t, fsmtest.Script(1), 1))
+	full := errors.New("disk full")
+	r, err := NewReader(bytes.NewReader(b))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Rows(func(state.Table, string, []byte) error { return full }); !errors.Is(err, full) || errors.Is(err, ErrDamaged) {
+		t.Errorf("consumer: %v", err)
+	}
+	broken := &brokenReader{b: b[:len(b)/2], err: full}
+	if r, err = NewReader(broken); err == nil {
+		err = r.Rows(func(state.Table, string, []byte) error { return nil })
+	}
+	if !errors.Is(err, full) || errors.Is(err, ErrDamaged) {
+		t.Errorf("source: %v", err)
+	}
+	for n := 0; n < len(b); n += 501 {
+		if _, err := Write(&fullWriter{left: n, err: full}, run(t, fsmtest.Script(1), 1)); !errors.Is(err, full) {
+			t.Fatalf("sink full after %d bytes: %v", n, err)
+		}
+	}
+}
+
+type brokenReader struct {
+	b   []byte
+	err error
+}
+
+func (r *brokenReader) Read(p []byte) (int, error) {
+	if len(r.b) == 0 {
+		return 0, r.err
+	}
+	n := copy(p, r.b)
+	r.b = r.b[n:]
+	return n, nil
+}
+
+type fullWriter struct {
+	left int
+	err  error
+}
+
+func (w *fullWriter) Write(p []byte) (int, error) {
+	if len(p) > w.left {
+		return w.left, w.err
+	}
+	w.left -= len(p)
+	return len(p), nil
+}
+
+func TestInspect(t *testing.T) {
+	b := write(t, run(t, fsmtest.Script(4), 2))
+	info, err := Inspect(bytes.NewReader(b))
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := map[state.Table]uint64{}
+	for _, ti := range info.Tables {
+		rows[ti.Table] = ti.Rows
+	}
+	if info.Header.Index != 5 || rows[state.TableKeys] != 4 || rows[state.TableInstances] != 4 || rows[state.TableOperations] != 5 || rows[state.TableMeta] != 1 {
+		t.Fatalf("%+v", info)
+	}
+	names := func(k lifecycle.Key) lifecycle.KeyID { return k.ID }
+	if len(info.Keys) != 4 || names(info.Keys[3]) != fsmtest.KeyName(4) {
+		t.Fatalf("keys %v", info.Keys)
+	}
+	if _, err := Inspect(bytes.NewReader(b[:len(b)-1])); !errors.Is(err, ErrDamaged) {
+		t.Fatalf("cut: %v", err)
+	}
+}
+
+// FuzzRead: no panic, and whatever is accepted is written again to the same bytes.
+func FuzzRead(f *testing.F) {
+	b := write(f, run(f, fsmtest.Script(1), 1))
+	f.Add(b)
+	f.Add(b[:100])
+	f.Add(write(f, memory{}))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		rows, _, err := read(b)
+		if err != nil {
+			return
+		}
+		if again := write(t, rows); !bytes.Equal(again, b) {
+			t.Fatalf("%d bytes were read, %d are written", len(b), len(again))
+		}
+	})
+}
