@@ -89,7 +89,9 @@ func CheckKey(alg lifecycle.Algorithm, pub crypto.PublicKey) error {
 // exponent 65537. Only the canonical encoding is accepted, because SPKI bytes are
 // compared as the key's identity.
 func ParseSPKI(spki []byte) (crypto.PublicKey, error) {
-	pub, err := x509.ParsePKIXPublicKey(spki)
+	// x509 returns an Ed25519 key as a slice of its input. A parsed key outlives the
+	// caller's buffer, so it gets bytes of its own.
+	pub, err := x509.ParsePKIXPublicKey(bytes.Clone(spki))
 	if err != nil {
 		return nil, fmt.Errorf("parse public key: %w", err)
 	}

@@ -150,7 +150,7 @@ func (w *worker) probeSessionKey(digest []byte) (err error) {
 	if err != nil {
 		return err
 	}
-	rs, err := w.signRaw(priv, pkcs11.CKM_ECDSA, digest)
+	rs, err := w.signRaw(priv, signMechanisms[lifecycle.ES256], digest)
 	if err != nil {
 		return err
 	}
