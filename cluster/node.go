@@ -1,0 +1,262 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/chancery-project/chancery/cluster/disk"
+	"github.com/chancery-project/chancery/fsm"
+	"github.com/chancery-project/chancery/fsm/ledger"
+	"github.com/chancery-project/chancery/fsm/lifecycle"
+	"github.com/chancery-project/chancery/fsm/state"
+)
+
+// Config of a Node. Zero durations take the defaults of PROTOCOL.
+type Config struct {
+	ID      lifecycle.NodeID
+	Dir     *disk.Dir
+	Streams Streams // raft's connections
+	Peers   Peers   // calls to other nodes
+	Seeds   map[lifecycle.NodeID]Seed
+	Address string // advertised node address
+	Logger  *slog.Logger
+
+	Elapsed func() time.Duration // lease clock: goes on in suspend
+	Wall    func() time.Time
+	Report  func(*Report)                 // fills in what only the process knows of itself; may be nil
+	Hint    func(lifecycle.NodeID) string // address heard by gossip, "" = none; may be nil
+	Fatal   func(reason error)            // ends the process; nil = log and exit
+
+	RaftTimeout  time.Duration // heartbeat, election and leader lease: 1 s
+	RefreshEvery time.Duration // read-index exchange: 500 ms
+}
+
+// Streams are raft's connections to other nodes, each authenticated by the key of
+// the node at its other end.
+type Streams struct {
+	Listener net.Listener
+	Identify func(net.Conn) lifecycle.NodeID
+	Dial     func(address string, node lifecycle.NodeID, timeout time.Duration) (net.Conn, error)
+}
+
+// Seed is a member that this node was told of before it could read it in the log:
+// by the node that let it join, or by a member it asked while it was behind.
+type Seed struct {
+	Incarnation string `json:"incarnation"`
+	Address     string `json:"address"`
+}
+
+// Node is one node's place in the cluster: Raft, the state machine, and what this
+// node knows of the others. It implements ledger.Ledger and ledger.Membership.
+type Node struct {
+	Config
+	serverID  raft.ServerID
+	raft      *raft.Raft
+	fsm       *fsm.FSM
+	logs      *LogStore
+	watchdog  *Watchdog
+	lead      *leadership
+	refresh   *coalescer[readPoint]
+	confirm   *coalescer[struct{}]
+	peers     *registry
+	freshest  atomic.Pointer[readPoint]
+	proposals chan struct{} // tokens: bounds what waits for a commit
+	cancel    context.CancelFunc
+	running   sync.WaitGroup
+	closed    atomic.Bool
+}
+
+var (
+	_ ledger.Ledger     = (*Node)(nil)
+	_ ledger.Membership = (*Node)(nil)
+)
+
+const (
+	defaultRaftTimeout  = time.Second
+	defaultRefreshEvery = 500 * time.Millisecond
+	maxProposals        = 4096
+	trailingLogs        = 20000 // entries kept behind a snapshot for slow followers
+	snapshotsKept       = 2     // the newest and one older
+)
+
+func (c *Config) defaults() {
+	if c.RaftTimeout == 0 {
+		c.RaftTimeout = defaultRaftTimeout
+	}
+	if c.RefreshEvery == 0 {
+		c.RefreshEvery = defaultRefreshEvery
+	}
+	if c.Wall == nil {
+		c.Wall = time.Now
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	if c.Report == nil {
+		c.Report = func(*Report) {}
+	}
+	if c.Hint == nil {
+		c.Hint = func(lifecycle.NodeID) string { return "" }
+	}
+	if c.Fatal == nil {
+		c.Fatal = fsm.Exit(c.Logger)
+	}
+}
+
+// serverID is the identity of a data directory in the Raft configuration.
+func serverID(id lifecycle.NodeID, incarnation string) raft.ServerID {
+	return raft.ServerID(string(id) + "." + incarnation)
+}
+
+// nodeOf is the node behind a server id, "" when it is none of ours.
+func nodeOf(id raft.ServerID) lifecycle.NodeID {
+	node, _, _ := SplitServerID(id)
+	return node
+}
+
+// Start opens the stores in the data directory and joins in. The directory must
+// have been made by init or join.
+func Start(c Config) (*Node, error) {
+	c.defaults()
+	n := &Node{Config: c, serverID: serverID(c.ID, c.Dir.Incarnation()), lead: newLeadership(), peers: newRegistry(c.Seeds),
+		proposals: make(chan struct{}, maxProposals)}
+	n.watchdog = NewWatchdog(StoreLimit, time.Now, func(reason string) { c.Fatal(errors.New(reason)) })
+	n.watchdog.Start()
+	if err := n.open(); err != nil {
+		n.watchdog.Stop()
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	n.cancel = cancel
+	n.refresh = newCoalescer(n.readPoint)
+	n.confirm = newCoalescer(n.confirmRound)
+	n.running.Go(func() { n.watchLeadership(ctx) })
+	n.running.Go(func() { n.keepFresh(ctx) })
+	n.running.Go(func() { n.keepCheckpoints(ctx) })
+	n.running.Go(func() { n.keepSnapshots(ctx) })
+	return n, nil
+}
+
+func (n *Node) open() (err error) {
+	logs, err := OpenLogStore(n.Dir.RaftLog(), LogStoreOptions{Watchdog: n.watchdog, Fatal: n.Fatal})
+	if err != nil {
+		return fmt.Errorf("open the raft log: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, logs.Close())
+		}
+	}()
+	files, err := raft.NewFileSnapshotStoreWithLogger(n.Dir.Snapshots(), snapshotsKept, raftLogger(n.Logger))
+	if err != nil {
+		return fmt.Errorf("open the snapshots: %w", err)
+	}
+	machine, err := fsm.Start(fsm.Options{Dir: n.Dir.State(), Unclean: n.Dir.Unclean(), Snapshots: files, Log: logs, Logger: n.Logger, Stop: n.Fatal})
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, machine.Close())
+		}
+	}()
+	if _, err := logs.Scan(newestSnapshot(machine.Snapshots())); err != nil {
+		return fmt.Errorf("check the raft log: %w", err)
+	}
+	if err := n.Dir.Rebuilt(); err != nil {
+		return err
+	}
+	n.logs, n.fsm = logs, machine
+	transport := StartTransport(TransportConfig{Local: n.serverID, Address: raft.ServerAddress(n.Address), Listener: n.Streams.Listener,
+		Identify: n.Streams.Identify, Dial: n.Streams.Dial, Resolve: n.resolve, Member: n.memberServer, Logger: raftLogger(n.Logger)})
+	n.raft, err = raft.NewRaft(n.raftConfig(), machine, logs, logs, machine.Snapshots(), transport)
+	if err != nil {
+		return fmt.Errorf("start raft: %w", err)
+	}
+	return nil
+}
+
+func newestSnapshot(s raft.SnapshotStore) uint64 {
+	if list, err := s.List(); err == nil && len(list) > 0 {
+		return list[0].Index
+	}
+	return 0
+}
+
+func (n *Node) raftConfig() *raft.Config {
+	c := raft.DefaultConfig()
+	c.LocalID = n.serverID
+	c.HeartbeatTimeout, c.ElectionTimeout, c.LeaderLeaseTimeout = n.RaftTimeout, n.RaftTimeout, n.RaftTimeout
+	c.BatchApplyCh, c.MaxAppendEntries = true, 256
+	c.NoSnapshotRestoreOnStart = true    // fsm.Start has restored what had to be
+	c.SnapshotThreshold = math.MaxUint64 // cut by bytes, see keepSnapshots
+	c.TrailingLogs = trailingLogs
+	c.ShutdownOnRemove = false
+	c.Logger = raftLogger(n.Logger)
+	return c
+}
+
+// Close stops in order: leadership first, then Raft, then the stores.
+func (n *Node) Close() error {
+	if !n.closed.CompareAndSwap(false, true) {
+		return nil
+	}
+	if n.Leadership().Self {
+		if err := n.raft.LeadershipTransfer().Error(); err != nil {
+			n.Logger.Debug("hand leadership over", "err", err)
+		}
+	}
+	n.cancel()
+	err := n.raft.Shutdown().Error()
+	n.running.Wait()
+	n.watchdog.Stop()
+	return errors.Join(err, n.fsm.Close(), n.logs.Close())
+}
+
+// NodeID of this node.
+func (n *Node) NodeID() lifecycle.NodeID { return n.ID }
+
+// View is the newest published state.
+func (n *Node) View() *state.View { return n.fsm.View() }
+
+// Changed is closed once a state newer than index is published.
+func (n *Node) Changed(index uint64) <-chan struct{} { return n.fsm.Changed(index) }
+
+// Verified is closed once the whole state file has been read and found right.
+func (n *Node) Verified() <-chan struct{} { return n.fsm.Verified() }
+
+// Snapshot cuts a snapshot now.
+func (n *Node) Snapshot() error {
+	if err := n.raft.Snapshot().Error(); err != nil && !errors.Is(err, raft.ErrNothingNewToSnapshot) {
+		return fmt.Errorf("cut a snapshot: %w", err)
+	}
+	return nil
+}
+
+// keepSnapshots cuts one when enough bytes were applied since the last.
+func (n *Node) keepSnapshots(ctx context.Context) {
+	tick := time.NewTicker(10 * time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if !n.fsm.SnapshotDue() {
+			continue
+		}
+		if err := n.Snapshot(); err != nil && !errors.Is(err, fsm.ErrReplaying) {
+			n.Logger.Warn("cut a snapshot", "node", n.ID.Short(), "err", err)
+		}
+	}
+}

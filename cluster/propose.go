@@ -1,0 +1,85 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/chancery-project/chancery/fsm/command"
+	"github.com/chancery-project/chancery/fsm/ledger"
+	"github.com/chancery-project/chancery/fsm/state"
+)
+
+// enqueueLimit is how long a proposal may wait to be taken in by raft.
+const enqueueLimit = 2 * time.Second
+
+// Propose commits a command. Nothing is stamped here; see ledger.Ledger.
+func (n *Node) Propose(ctx context.Context, cmd *command.Command) (state.Outcome, error) {
+	if n.closed.Load() {
+		return state.Outcome{}, ledger.ErrStopped
+	}
+	if !n.Leadership().Self {
+		return state.Outcome{}, ledger.ErrNotLeader
+	}
+	if offset, off := n.clockOff(); off {
+		return state.Outcome{}, fmt.Errorf("%w: by %d ms", ledger.ErrClock, offset.Milliseconds())
+	}
+	data, err := cmd.Encode()
+	if err != nil {
+		return state.Outcome{}, err
+	}
+	select {
+	case n.proposals <- struct{}{}:
+		defer func() { <-n.proposals }()
+	default:
+		return state.Outcome{}, ledger.ErrBusy
+	}
+	return n.await(ctx, n.raft.Apply(data, enqueueLimit))
+}
+
+// await waits for the future in a goroutine only when the caller can give up.
+func (n *Node) await(ctx context.Context, f raft.ApplyFuture) (state.Outcome, error) {
+	if ctx.Done() == nil {
+		return outcome(f)
+	}
+	type result struct {
+		o   state.Outcome
+		err error
+	}
+	done := make(chan result, 1)
+	go func() {
+		o, err := outcome(f)
+		done <- result{o, err}
+	}()
+	select {
+	case r := <-done:
+		return r.o, r.err
+	case <-ctx.Done():
+		return state.Outcome{}, fmt.Errorf("%w: %w", ledger.ErrIndeterminate, ctx.Err())
+	}
+}
+
+// outcome sorts raft's errors by the one question that matters: can the entry
+// still be committed?
+func outcome(f raft.ApplyFuture) (state.Outcome, error) {
+	switch err := f.Error(); {
+	case err == nil:
+	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrLeadershipTransferInProgress):
+		return state.Outcome{}, ledger.ErrNotLeader // refused before it was stored
+	case errors.Is(err, raft.ErrEnqueueTimeout):
+		return state.Outcome{}, ledger.ErrBusy
+	default:
+		return state.Outcome{}, fmt.Errorf("%w: %w", ledger.ErrIndeterminate, err)
+	}
+	switch r := f.Response().(type) {
+	case state.Outcome:
+		return r, nil
+	case error:
+		return state.Outcome{}, fmt.Errorf("%w: %w", ledger.ErrIndeterminate, r)
+	default:
+		return state.Outcome{}, fmt.Errorf("%w: the state machine answered %T", ledger.ErrIndeterminate, r)
+	}
+}
