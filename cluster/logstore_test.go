@@ -370,3 +370,22 @@ func BenchmarkSealAndCheck256(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkOpenAndScan is what a start with 100,000 entries pays for the check.
+func BenchmarkOpenAndScan(b *testing.B) {
+	path := filepath.Join(b.TempDir(), "log.db")
+	s, _ := openStore(b, path)
+	for i := uint64(1); i < 100_000; i += 5000 {
+		if err := s.StoreLogs(entries(i, i+4999)); err != nil {
+			b.Fatal(err)
+		}
+	}
+	s.Close()
+	for b.Loop() {
+		s, _ := openStore(b, path)
+		if n, err := s.Scan(0); n != 100_000 || err != nil {
+			b.Fatal(n, err)
+		}
+		s.Close()
+	}
+}
