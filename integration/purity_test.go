@@ -33,14 +33,14 @@ var purePackages = []struct {
 	}},
 	{folder: "fsm/sshsig", also: []string{
 		"crypto/ecdsa", "crypto/ed25519", "crypto/elliptic", "crypto/sha512", // verification only, see drawsRandomness
-		"encoding/base64", "math/big",
+		"math/big",
 	}},
 }
 
 // pureImports are packages without hidden input. What they offer beside, such as
 // fmt's printing, is looked for call by call.
 var pureImports = []string{
-	"bytes", "cmp", "crypto/sha256", "crypto/sha3", "encoding", "encoding/binary", "encoding/hex", "errors", "fmt", "iter",
+	"bytes", "cmp", "crypto/sha256", "crypto/sha3", "encoding", "encoding/base64", "encoding/binary", "encoding/hex", "errors", "fmt", "iter",
 	"maps", "math/bits", "slices", "strconv", "strings", "unicode/utf8",
 }
 
