@@ -1,0 +1,150 @@
+package rotation
+
+import (
+	"fmt"
+
+	"github.com/chancery-project/chancery/fsm/lifecycle"
+	"github.com/chancery-project/chancery/fsm/state"
+)
+
+// Phase of a key's rotation.
+type Phase string
+
+const (
+	Prepared  Phase = "prepared"  // the next version is being made
+	Published Phase = "published" // the next version waits for its lead
+	Idle      Phase = "idle"      // a version signs and no successor is under way
+	Held      Phase = "suspended" // nothing signs: the version is on hold
+	Ended     Phase = "ended"     // nothing signs, and nothing will by itself
+)
+
+// Wait is one thing the next step waits for.
+type Wait struct {
+	Kind    string            // "instance", "lead", "node" or "operator"
+	Name    string            // of the node, when there is one
+	Version uint64            // 0 = the key as a whole
+	SinceAt lifecycle.Instant // 0 = unknown
+	Detail  string
+	Hint    string // a command that helps, "" = none
+}
+
+// Progress is how far the rotation of one key has come.
+type Progress struct {
+	Phase      Phase
+	Version    uint64            // the version that is under way or, when idle, signs
+	Next       string            // verb of the next step: "publish", "activate", "prepare"; "" = none by itself
+	EarliestAt lifecycle.Instant // of Next; 0 = unknown, or never
+	WaitsFor   []Wait
+}
+
+// Explain tells how far the rotation of a key has come and what it waits for. An
+// unknown key has ended.
+func Explain(view *state.View, name lifecycle.KeyID, now lifecycle.Instant) Progress {
+	k := view.Key(name)
+	if k == nil {
+		return Progress{Phase: Ended}
+	}
+	p := newPlanner(view, now)
+	var active, held *lifecycle.Version
+	versions := view.Versions(name)
+	for _, v := range versions {
+		switch v.State {
+		case lifecycle.PreActivation:
+			return p.underway(k, v)
+		case lifecycle.Active:
+			active = v
+		case lifecycle.Suspended:
+			held = v
+		}
+	}
+	switch {
+	case active != nil:
+		return p.idle(k, active, versions)
+	case held != nil:
+		return Progress{Phase: Held, Version: held.Number, WaitsFor: []Wait{onHold(k, held)}}
+	}
+	return Progress{Phase: Ended, WaitsFor: []Wait{{Kind: "operator", Detail: "no version signs",
+		Hint: fmt.Sprintf("chancery key rotate %s", k.ID)}}}
+}
+
+func onHold(k *lifecycle.Key, v *lifecycle.Version) Wait {
+	return Wait{Kind: "operator", Version: v.Number, SinceAt: v.SinceAt, Detail: fmt.Sprintf("version %d is on hold", v.Number),
+		Hint: fmt.Sprintf("chancery key resume %s --version %d", k.ID, v.Number)}
+}
+
+// underway explains a version in pre-activation.
+func (p *planner) underway(k *lifecycle.Key, v *lifecycle.Version) Progress {
+	instances := p.view.Instances(k.ID, v.Number)
+	pr := Progress{Phase: Prepared, Version: v.Number, Next: "publish"}
+	enough := p.ready(k, v, instances)
+	if v.Number == 1 {
+		pr.Next = "activate"
+	}
+	if v.PublishedAt != 0 {
+		pr.Phase, pr.Next = Published, "activate"
+		pr.EarliestAt = v.PublishedAt.Add(k.Policy.Lead)
+		if pr.EarliestAt > p.now {
+			pr.WaitsFor = append(pr.WaitsFor, Wait{Kind: "lead", Version: v.Number, SinceAt: v.PublishedAt,
+				Detail: fmt.Sprintf("verifiers get %s to load the new public keys", k.Policy.Lead)})
+		}
+		enough = p.activatable(k, v, instances)
+	} else if ready, _ := p.tally(instances); ready > 0 && k.Policy.MinReady == 0 {
+		pr.EarliestAt = v.Created.At.Add(ReadyGrace)
+	}
+	if !enough {
+		pr.WaitsFor = append(pr.WaitsFor, p.unready(k, v, instances)...)
+	}
+	return pr
+}
+
+// unready lists the instances that are not ready, and why.
+func (p *planner) unready(k *lifecycle.Key, v *lifecycle.Version, instances []*lifecycle.Instance) (out []Wait) {
+	for _, i := range instances {
+		if i.Condition == lifecycle.Ready && p.signs(i.Node) {
+			continue
+		}
+		n := p.nodes[i.Node]
+		w := Wait{Kind: "instance", Name: i.Node.Short(), Version: v.Number, SinceAt: i.IntentAt}
+		if n != nil {
+			w.Name = n.Name
+		}
+		w.Detail = fmt.Sprintf("instance on %s is %s since %s", w.Name, i.Condition, i.IntentAt)
+		switch {
+		case n != nil && !n.Signs():
+			w.Detail = fmt.Sprintf("node %s does not sign", n.Name)
+		case i.Detail != "":
+			w.Detail += ": " + i.Detail
+		}
+		w.Hint = "chancery node show " + w.Name
+		out = append(out, w)
+	}
+	if len(instances) == 0 || len(out) == 0 && k.Policy.MinReady > len(instances) {
+		out = append(out, Wait{Kind: "node", Version: v.Number, SinceAt: v.Created.At,
+			Detail: fmt.Sprintf("the policy wants %d ready instances, %d nodes have one", max(1, k.Policy.MinReady), len(instances)),
+			Hint:   "chancery node promote NODE"})
+	}
+	return out
+}
+
+// idle explains a key whose active version has no successor under way.
+func (p *planner) idle(k *lifecycle.Key, active *lifecycle.Version, versions []*lifecycle.Version) Progress {
+	pr := Progress{Phase: Idle, Version: active.Number}
+	for _, v := range versions {
+		if v.State == lifecycle.Suspended && v.Number > active.Number {
+			pr.WaitsFor = append(pr.WaitsFor, onHold(k, v))
+		}
+	}
+	for _, i := range p.view.Instances(k.ID, active.Number) {
+		if i.Condition == lifecycle.Pending && p.signs(i.Node) {
+			pr.WaitsFor = append(pr.WaitsFor, p.unready(k, active, []*lifecycle.Instance{i})...)
+		}
+	}
+	if k.Policy.RotateEvery == 0 {
+		return pr
+	}
+	pr.Next, pr.EarliestAt = "prepare", scheduledAt(k, active)
+	if len(p.holders(k)) == 0 {
+		pr.WaitsFor = append(pr.WaitsFor, Wait{Kind: "node", Detail: "no node that may hold an instance signs", Hint: "chancery node list"})
+	}
+	return pr
+}
