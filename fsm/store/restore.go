@@ -72,36 +72,43 @@ func (s *Store) ahead(h *snapshot.Header) (bool, error) {
 }
 
 // build makes the new file. After an error nothing is left of it.
-func (s *Store) build(rd *snapshot.Reader) (db *bolt.DB, machine *state.Machine, err error) {
+func (s *Store) build(rd *snapshot.Reader) (*bolt.DB, *state.Machine, error) {
 	path := s.path(newName)
 	if err := os.RemoveAll(path); err != nil {
 		return nil, nil, err
 	}
-	if db, err = openFile(path, s.opts.MmapBytes); err != nil {
+	db, err := openFile(path, s.opts.MmapBytes)
+	if err != nil {
 		return nil, nil, err
 	}
-	defer func() {
-		if err != nil {
-			_ = db.Close()      // the error that matters is err
-			_ = os.Remove(path) // likewise; Open removes it too
-		}
-	}()
-	if err = s.step("restore: load"); err != nil {
+	machine, err := s.fill(db, rd)
+	if err != nil {
+		_ = db.Close()      // the error that matters is err
+		_ = os.Remove(path) // likewise; Open removes it too
 		return nil, nil, err
-	}
-	if err = load(db, rd); err != nil {
-		return nil, nil, err
-	}
-	if machine, err = loadMachine(db); err != nil {
-		return nil, nil, err
-	}
-	if err = s.step("restore: sync"); err != nil {
-		return nil, nil, err
-	}
-	if err = db.Sync(); err != nil {
-		return nil, nil, fmt.Errorf("sync new state file: %w", err)
 	}
 	return db, machine, nil
+}
+
+// fill loads, decodes and syncs the new file.
+func (s *Store) fill(db *bolt.DB, rd *snapshot.Reader) (*state.Machine, error) {
+	if err := s.step("restore: load"); err != nil {
+		return nil, err
+	}
+	if err := load(db, rd); err != nil {
+		return nil, err
+	}
+	machine, err := loadMachine(db)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.step("restore: sync"); err != nil {
+		return nil, err
+	}
+	if err := db.Sync(); err != nil {
+		return nil, fmt.Errorf("sync new state file: %w", err)
+	}
+	return machine, nil
 }
 
 // swap gives the new file its name and its place.
