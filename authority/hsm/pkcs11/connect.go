@@ -101,7 +101,7 @@ func (s *Store) login(t token) (*crypto11.Context, error) {
 	var code pkcs11.Error
 	if errors.As(err, &code) && pinRefusals[code] {
 		notePIN(s.module, t, s.pin, false)
-		return nil, fmt.Errorf("%w (%w)", refusedPIN(t.info.Label), code)
+		return nil, refusedPIN(t.info.Label, code)
 	}
 	return nil, fail("log in to token "+t.String(), err)
 }
@@ -157,16 +157,23 @@ func closeContext(p11 *crypto11.Context) (err error) {
 // because nobody may be waiting for it.
 func (s *Store) reconnect() error {
 	err := s.connect()
+	if err == nil {
+		// Keys seen before are looked for, so that a wipe is noticed now and not at
+		// the next signature.
+		if err = s.recheckKnown(); err != nil {
+			s.disconnect()
+		}
+	}
+	if err == nil {
+		s.log.Warn("token connection recovered", "node", s.cfg.NodeName, "serial", s.serial, "epoch", s.conn.epoch)
+		return nil
+	}
 	if errors.Is(err, hsm.ErrLocked) {
 		s.locked.Store(true)
 		s.log.Error("token refused the PIN; signing stops until restart", "node", s.cfg.NodeName, "err", err)
+		s.setHealth(err.Error())
+	} else {
+		s.setHealth(err.Error() + ". It is tried again on its own; check the token, its cable or network, and the module's log")
 	}
-	s.setHealth(reasonOf(err))
-	if err != nil {
-		return fmt.Errorf("recover token: %w", err)
-	}
-	s.log.Warn("token connection recovered", "node", s.cfg.NodeName, "serial", s.serial, "epoch", s.conn.epoch)
-	// Keys seen before are looked for, so that a wipe is noticed now and not at the
-	// next signature.
-	return s.recheckKnown()
+	return fmt.Errorf("recover token: %w", err)
 }

@@ -307,9 +307,7 @@ func (s *Store) recheckKnown() error {
 	defer w.dropSession()
 	found, err := w.search(nil)
 	if err != nil {
-		err = fmt.Errorf("look for the keys after a recovery: %w", err)
-		s.setHealth(reasonOf(err))
-		return err
+		return fmt.Errorf("look for the keys after a recovery: %w", err)
 	}
 	listed := map[string]bool{}
 	for _, h := range found.private {

@@ -35,12 +35,12 @@ type module struct {
 	gate *semaphore.Weighted
 
 	exclusiveAt atomic.Int64 // when the exclusive holder came in, in ns since processStart; 0 = none
-	failures    atomic.Int32 // recoveries since the last good signature
 
 	// Owned by the exclusive holder of the gate.
-	stores    []*Store
-	epoch     uint64    // counts connections; a handle of an older epoch is void
-	notBefore time.Time // of the next recovery
+	stores      []*Store
+	epoch       uint64    // counts connections; a handle of an older epoch is void
+	recoveries  int       // in a row, with less than lastPause between them
+	recoveredAt time.Time // of the last one, successful or not
 }
 
 // modules lists the libraries in use. A module stays listed, and its library mapped,
@@ -118,11 +118,25 @@ func (m *module) initialized(f func() error) error {
 	return err
 }
 
-// Recovery pauses between attempts, doubled from the first to the last.
+// A recovery disturbs every key of every token of the module, so a key or a device
+// that keeps failing must not cause one after the other. The first comes at once,
+// each further one after a pause that doubles up to lastPause; a quiet lastPause
+// begins anew.
 const (
 	firstPause = 100 * time.Millisecond
 	lastPause  = 10 * time.Second
 )
+
+// pause is how long the next recovery must wait. The caller holds the gate
+// exclusively.
+func (m *module) pause() time.Duration {
+	quiet := time.Since(m.recoveredAt)
+	if m.recoveries == 0 || quiet > lastPause {
+		m.recoveries = 0
+		return 0
+	}
+	return min(firstPause<<min(m.recoveries-1, 10), lastPause) - quiet
+}
 
 // recover closes every context of the library, which invalidates every handle, and
 // connects every store anew. failed is the epoch in which the caller's call failed:
@@ -132,20 +146,17 @@ func (m *module) recover(ctx context.Context, s *Store, failed uint64) error {
 		return fmt.Errorf("recover token: %w: calls are still inside the module: %w", hsm.ErrUnavailable, err)
 	}
 	defer m.leave(true)
-	if s.closed.Load() {
+	switch {
+	case s.closed.Load():
 		return hsm.ErrClosed
-	}
-	if s.locked.Load() {
+	case s.locked.Load():
 		return s.lockedError()
-	}
-	if s.conn != nil && s.conn.epoch > failed {
+	case s.conn != nil && s.conn.epoch > failed:
 		return nil
 	}
-	if wait := time.Until(m.notBefore); wait > 0 {
+	if wait := m.pause(); wait > 0 {
 		return fmt.Errorf("recover token: %w: the last attempt did not help; next one in %v", hsm.ErrUnavailable, wait.Round(time.Millisecond))
 	}
-	tries := m.failures.Add(1)
-	m.notBefore = time.Now().Add(min(firstPause<<min(tries-1, 10), lastPause))
 	for _, each := range m.stores {
 		each.disconnect()
 	}
@@ -156,6 +167,8 @@ func (m *module) recover(ctx context.Context, s *Store, failed uint64) error {
 			own = err
 		}
 	}
+	m.recoveries++
+	m.recoveredAt = time.Now()
 	return own
 }
 

@@ -50,9 +50,33 @@ func pinDigest(pin []byte) (sum [sha256.Size]byte) {
 	return sum
 }
 
+// lockedError is an hsm.ErrLocked whose text is for the operator alone.
+type lockedError struct {
+	text  string
+	cause error // nil when the token was not asked
+}
+
+func (e *lockedError) Error() string {
+	if e.cause != nil {
+		return fmt.Sprintf("%s (%v)", e.text, e.cause)
+	}
+	return e.text
+}
+
+func (e *lockedError) Is(target error) bool { return target == hsm.ErrLocked }
+func (e *lockedError) Unwrap() error        { return e.cause }
+
+// locked builds a lockedError that the token was not asked for.
+func locked(format string, args ...any) error {
+	return &lockedError{text: fmt.Sprintf(format, args...)}
+}
+
 // refusedPIN is what an operator reads after a refused PIN.
-func refusedPIN(label string) error {
-	return fmt.Errorf("token '%s' refused the PIN. Not retried, because a token locks after a few attempts. Fix pin_file, then restart: %w", label, hsm.ErrLocked)
+func refusedPIN(label string, cause error) error {
+	return &lockedError{
+		text:  fmt.Sprintf("token '%s' refused the PIN. Not retried, because a token locks after a few attempts. Fix pin_file, then restart.", label),
+		cause: cause,
+	}
 }
 
 // admitPIN says whether this PIN may be offered to the token.
@@ -62,9 +86,9 @@ func admitPIN(m *module, t token, pin []byte) error {
 	l, sum := loginOf(m, t), pinDigest(pin)
 	switch {
 	case sum == l.refused:
-		return refusedPIN(t.info.Label)
+		return refusedPIN(t.info.Label, nil)
 	case l.open > 0 && sum != l.accepted:
-		return fmt.Errorf("log in: this process is already logged in to token '%s' with another PIN, so the token would not check this one. Fix pin_file, then restart: %w", t.info.Label, hsm.ErrLocked)
+		return locked("this process is already logged in to token '%s' with another PIN, so the token would not check this one. Fix pin_file, then restart.", t.info.Label)
 	}
 	return nil
 }

@@ -82,9 +82,6 @@ func (w *worker) sign(conn *conn, c *call) ([]byte, error) {
 		return nil, fmt.Errorf("%w: what it signed does not verify with the registered public key; do not use the instance: %w", hsm.ErrMismatch, err)
 	}
 	k.proven.Store(true)
-	if w.store.module.failures.Load() != 0 {
-		w.store.module.failures.Store(0) // the recovery helped
-	}
 	return sig, nil
 }
 

@@ -4,7 +4,6 @@ package pkcs11
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -118,7 +117,7 @@ func (s *Store) tokenName() string {
 	return s.cfg.TokenSerial
 }
 
-func (s *Store) lockedError() error { return refusedPIN(s.tokenName()) }
+func (s *Store) lockedError() error { return refusedPIN(s.tokenName(), nil) }
 
 // Check implements hsm.KeyStore, from the mechanism list read at the last login.
 func (s *Store) Check(alg lifecycle.Algorithm, bits int) error {
@@ -163,15 +162,4 @@ func (s *Store) disappeared(id hsm.ObjectID) {
 		s.setHealth(fmt.Sprintf("key %s was on token %s and is gone: the token was wiped, or another program deleted the key. "+
 			"Compare with a backup of the token, or report the instance as lost, then restart the node", id, s.tokenName()))
 	}
-}
-
-// asDeviceError is for messages of a background recovery: nil for nil.
-func reasonOf(err error) string {
-	if err == nil {
-		return ""
-	}
-	if errors.Is(err, hsm.ErrLocked) {
-		return err.Error()
-	}
-	return err.Error() + ". It is tried again on its own; check the token, its cable or network, and the module's log"
 }

@@ -85,13 +85,13 @@ func (t token) checkPINState() error {
 	flags := t.info.Flags
 	switch {
 	case flags&pkcs11.CKF_USER_PIN_INITIALIZED == 0:
-		return fmt.Errorf("log in: token %s has no user PIN yet. Initialize it with its own tool: %w", t, hsm.ErrLocked)
+		return locked("token %s has no user PIN yet. Initialize it with its own tool.", t)
 	case flags&pkcs11.CKF_USER_PIN_LOCKED != 0:
-		return fmt.Errorf("log in: token %s is locked after wrong PINs. Not tried. Unlock it as security officer, then restart: %w", t, hsm.ErrLocked)
+		return locked("token %s is locked after wrong PINs. Not tried. Unlock it as security officer, then restart.", t)
 	case flags&pkcs11.CKF_USER_PIN_FINAL_TRY != 0:
-		return fmt.Errorf("log in: token %s has one PIN attempt left. Not used. Log in once with its own tool and the right PIN, which resets the count, then restart: %w", t, hsm.ErrLocked)
+		return locked("token %s has one PIN attempt left. Not used. Log in once with its own tool and the right PIN, which resets the count, then restart.", t)
 	case flags&pkcs11.CKF_USER_PIN_TO_BE_CHANGED != 0:
-		return fmt.Errorf("log in: the PIN of token %s must be changed first, with its own tool: %w", t, hsm.ErrLocked)
+		return locked("the PIN of token %s must be changed first, with its own tool.", t)
 	}
 	return nil
 }
