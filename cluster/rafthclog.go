@@ -16,6 +16,14 @@ import (
 // Levels are the handler's business, so SetLevel does nothing.
 func NewHCLog(handler slog.Handler) hclog.Logger { return &hcLogger{handler: handler} }
 
+// raftLogger is NewHCLog for a logger; nil means silence.
+func raftLogger(l *slog.Logger) hclog.Logger {
+	if l == nil {
+		return hclog.NewNullLogger()
+	}
+	return NewHCLog(l.Handler())
+}
+
 type hcLogger struct {
 	handler slog.Handler // with the implied arguments
 	name    string
