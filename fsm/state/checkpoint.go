@@ -39,9 +39,14 @@ func (m *Mark) compare(c *command.RecordCheckpoint) {
 	}
 }
 
-// median is the lower median of the readings of distinct voters, who must be a
-// majority: a minority of wrong clocks cannot move it past the right ones.
-func (x *tx) median(c *command.AdvanceClock) (lifecycle.Instant, Outcome) {
+// recordCheckpoint refuses a record that no majority stands behind: comparing with
+// it could stop nodes that are right.
+func (x *tx) recordCheckpoint(c *command.RecordCheckpoint) Outcome {
+	return x.majority(c.Voters, "checkpoint")
+}
+
+// majority checks that the nodes are distinct voters and more than half of them all.
+func (x *tx) majority(nodes []lifecycle.NodeID, what string) Outcome {
 	voters := 0
 	ascend(x.hot.Root(), TableNodes, "", func(n *lifecycle.Node) bool {
 		if n.Voter && n.Status != lifecycle.Removed {
@@ -49,16 +54,27 @@ func (x *tx) median(c *command.AdvanceClock) (lifecycle.Instant, Outcome) {
 		}
 		return true
 	})
-	var times []lifecycle.Instant
-	var seen []lifecycle.NodeID
-	for _, r := range c.Readings {
-		if n := x.node(r.Node); n == nil || !n.Voter || n.Status == lifecycle.Removed || slices.Contains(seen, r.Node) {
-			return 0, refuse(Invalid, r.Node.Short(), "a clock reading is not from a voter, or the voter stands twice")
+	for i, id := range nodes {
+		if n := x.node(id); n == nil || !n.Voter || n.Status == lifecycle.Removed || slices.Contains(nodes[:i], id) {
+			return refuse(Invalid, id.Short(), "the %s counts a node that is no voter, or one voter twice", what)
 		}
-		seen, times = append(seen, r.Node), append(times, r.At)
 	}
-	if 2*len(times) <= voters {
-		return 0, refuse(Invalid, "", "clock readings of %d of %d voters: a majority is needed", len(times), voters)
+	if 2*len(nodes) <= voters {
+		return refuse(Invalid, "", "the %s has %d of %d voters behind it: a majority is needed", what, len(nodes), voters)
+	}
+	return Outcome{}
+}
+
+// median is the lower median of the readings of distinct voters, who must be a
+// majority: a minority of wrong clocks cannot move it past the right ones.
+func (x *tx) median(c *command.AdvanceClock) (lifecycle.Instant, Outcome) {
+	var nodes []lifecycle.NodeID
+	var times []lifecycle.Instant
+	for _, r := range c.Readings {
+		nodes, times = append(nodes, r.Node), append(times, r.At)
+	}
+	if o := x.majority(nodes, "clock"); !o.OK() {
+		return 0, o
 	}
 	slices.Sort(times)
 	return times[(len(times)-1)/2], Outcome{}

@@ -30,11 +30,6 @@ func (x *tx) raiseFormat(c *command.RaiseFormat) Outcome {
 	if c.Format <= row.Format {
 		return refuse(FormatRefused, "", "the format is %d and is never lowered", row.Format)
 	}
-	if c.Format > command.MaxFormat {
-		// The proposer knows this format, so its binary is newer than ours: going on
-		// would mean skipping what we cannot read.
-		panic(&Corruption{Index: x.index, Err: command.ErrUnknownKind})
-	}
 	var old *lifecycle.Node
 	ascend(x.hot.Root(), TableNodes, "", func(n *lifecycle.Node) bool {
 		if n.Voter && n.Status != lifecycle.Removed && n.MaxFormat < c.Format {
@@ -44,6 +39,11 @@ func (x *tx) raiseFormat(c *command.RaiseFormat) Outcome {
 	})
 	if old != nil {
 		return refuse(FormatRefused, old.Name, "this voter supports format %d at most: upgrade it first", old.MaxFormat)
+	}
+	if c.Format > command.MaxFormat {
+		// Every voter knows this format and we do not: going on would mean skipping
+		// what we cannot read.
+		panic(&Corruption{Index: x.index, Err: command.ErrUnknownKind})
 	}
 	before := strconv.FormatUint(row.Format, 10)
 	row.Format = c.Format

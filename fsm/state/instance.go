@@ -12,7 +12,7 @@ func (x *tx) planInstances(c *command.PlanInstances) Outcome {
 	if !o.OK() {
 		return o
 	}
-	if v.State != lifecycle.PreActivation && v.State != lifecycle.Active && v.State != lifecycle.Suspended {
+	if !grows(v) {
 		return refuse(IllegalTransition, subject(k.ID, v.Number), "the version is %s: it gets no more instances", v.State)
 	}
 	if o := x.addIntents(k, v.Number, c.Instances); !o.OK() {
@@ -22,6 +22,30 @@ func (x *tx) planInstances(c *command.PlanInstances) Outcome {
 		x.record(Leaf{Kind: "instance.planned", Key: k.ID, Version: v.Number, Node: in.Node, After: lifecycle.Pending.String()})
 	}
 	return Outcome{Subject: subject(k.ID, v.Number), Key: k.ID, Versions: []uint64{v.Number}}
+}
+
+// grows reports whether the version may get public keys that nobody has seen yet.
+// One that has ended never does, or revoking it would leave a door open.
+func grows(v *lifecycle.Version) bool {
+	switch v.State {
+	case lifecycle.PreActivation, lifecycle.Active:
+		return true
+	case lifecycle.Suspended:
+		return v.SuspendedFrom != lifecycle.Deactivated
+	}
+	return false
+}
+
+// expose puts a ready instance of a published version into the trust set, if it is
+// not there; its own lead begins now.
+func (x *tx) expose(k *lifecycle.Key, v *lifecycle.Version, i *lifecycle.Instance) {
+	if i.Condition != lifecycle.Ready || i.PublishedAt != 0 || !v.InTrustSet() || !grows(v) {
+		return
+	}
+	i.PublishedAt = x.now()
+	if v.State == lifecycle.Active && k.Policy.Lead == 0 {
+		i.AdmittedAt = x.now()
+	}
 }
 
 // held finds an instance of a member node.
@@ -61,16 +85,11 @@ func (x *tx) bindInstance(c *command.BindInstance) Outcome {
 	}
 	i := *old
 	i.SPKI, i.KID, i.Driver, i.Attributes = c.SPKI, c.KID, c.Driver, c.Attributes
-	i.Condition, i.ReadyAt, i.Detail = lifecycle.Ready, x.head.At, ""
+	i.Condition, i.ReadyAt, i.Detail = lifecycle.Ready, x.now(), ""
 	if v.State == lifecycle.Compromised {
 		i.Condition = lifecycle.InstanceBad
 	}
-	if v.InTrustSet() {
-		i.PublishedAt = x.head.At
-		if v.State == lifecycle.Active && k.Policy.Lead == 0 {
-			i.AdmittedAt = x.head.At
-		}
-	}
+	x.expose(k, v, &i)
 	x.putInstance(i)
 	put(x, TableKIDs, i.KID, &KIDRow{Key: i.Key, Version: i.Version, Node: i.Node})
 	x.record(Leaf{Kind: "instance.ready", Key: i.Key, Version: i.Version, KID: i.KID, Node: i.Node,
@@ -79,7 +98,7 @@ func (x *tx) bindInstance(c *command.BindInstance) Outcome {
 }
 
 func (x *tx) reportCondition(c *command.ReportCondition) Outcome {
-	_, v, old, o := x.held(c.Key, c.Version, c.Node)
+	k, v, old, o := x.held(c.Key, c.Version, c.Node)
 	if !o.OK() {
 		return o
 	}
@@ -98,6 +117,7 @@ func (x *tx) reportCondition(c *command.ReportCondition) Outcome {
 	case old.Condition == lifecycle.Lost && c.Condition == lifecycle.Ready && old.KID != "" && old.Revocation == nil:
 		i := *old
 		i.Condition, i.Detail = lifecycle.Ready, c.Detail
+		x.expose(k, v, &i)
 		x.putInstance(i)
 		x.record(Leaf{Kind: "instance.ready", Key: i.Key, Version: i.Version, KID: i.KID, Node: i.Node,
 			Before: old.Condition.String(), After: i.Condition.String(), Detail: c.Detail})
@@ -121,7 +141,7 @@ func (x *tx) admitInstance(c *command.AdmitInstance) Outcome {
 		return refuse(LeadNotPassed, name, "the instance was published at %s and may sign from %s", old.PublishedAt, old.PublishedAt.Add(k.Policy.Lead))
 	}
 	i := *old
-	i.AdmittedAt = x.head.At
+	i.AdmittedAt = x.now()
 	x.putInstance(i)
 	x.record(Leaf{Kind: "instance.admitted", Key: i.Key, Version: i.Version, KID: i.KID, Node: i.Node})
 	return Outcome{Subject: name, Key: k.ID, Versions: []uint64{v.Number}}
@@ -141,7 +161,7 @@ func (x *tx) confirmErased(c *command.ConfirmErased) Outcome {
 		return refuse(IllegalTransition, name, "nobody asked for this version to be erased")
 	}
 	i := *old
-	i.Condition, i.ErasedAt, i.Detail = lifecycle.Erased, x.head.At, c.Evidence
+	i.Condition, i.ErasedAt, i.Detail = lifecycle.Erased, x.now(), c.Evidence
 	x.putInstance(i)
 	x.record(Leaf{Kind: "instance.erased", Key: i.Key, Version: i.Version, KID: i.KID, Node: i.Node,
 		Before: old.Condition.String(), After: i.Condition.String(), Detail: c.Evidence})
@@ -169,7 +189,7 @@ func (x *tx) finishErasure(old *lifecycle.Version) {
 	if !ok {
 		return
 	}
-	v.State, v.SinceAt, v.Erasing = next, x.head.At, false
+	v.State, v.SinceAt, v.Erasing = next, x.now(), false
 	x.putVersion(v)
 	leaf := Leaf{Kind: "key.destroyed", Key: v.Key, Version: v.Number, Before: old.State.String(), After: v.State.String()}
 	if unconfirmed != "" {

@@ -23,7 +23,7 @@ func (x *tx) createKey(c *command.CreateKey) Outcome {
 
 // addVersion writes a version in pre-activation with its intents.
 func (x *tx) addVersion(k *lifecycle.Key, n uint64, intents []command.Intent) Outcome {
-	v := lifecycle.Version{Key: k.ID, Number: n, State: lifecycle.PreActivation, SinceAt: x.head.At, Created: x.origin()}
+	v := lifecycle.Version{Key: k.ID, Number: n, State: lifecycle.PreActivation, SinceAt: x.now(), Created: x.origin()}
 	x.putVersion(v)
 	x.record(Leaf{Kind: "key.prepared", Key: k.ID, Version: n, After: v.State.String()})
 	if o := x.addIntents(k, n, intents); !o.OK() {
@@ -47,7 +47,7 @@ func (x *tx) addIntents(k *lifecycle.Key, n uint64, intents []command.Intent) Ou
 		if x.instance(k.ID, n, in.Node) != nil {
 			return refuse(AlreadyExists, subject(k.ID, n), "node %s has an instance of this version", node.Name)
 		}
-		x.putInstance(lifecycle.Instance{Key: k.ID, Version: n, Node: in.Node, CKAID: in.CKAID, Condition: lifecycle.Pending, IntentAt: x.head.At})
+		x.putInstance(lifecycle.Instance{Key: k.ID, Version: n, Node: in.Node, CKAID: in.CKAID, Condition: lifecycle.Pending, IntentAt: x.now()})
 	}
 	return Outcome{}
 }

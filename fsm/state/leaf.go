@@ -1,6 +1,7 @@
 package state
 
 import (
+	"bytes"
 	"fmt"
 	"strconv"
 	"strings"
@@ -67,7 +68,8 @@ func (l *Leaf) Encode() []byte {
 	return []byte(b.String())
 }
 
-// ParseLeaf reads what Encode wrote.
+// ParseLeaf reads what Encode wrote and nothing else: the leaf must encode to the
+// identical bytes, or two readers could see two leaves in one hash.
 func ParseLeaf(b []byte) (*Leaf, error) {
 	lines := strings.Split(string(b), "\n")
 	if len(lines) < 3 || lines[0] != leafVersion || lines[len(lines)-1] != "" {
@@ -89,6 +91,9 @@ func ParseLeaf(b []byte) (*Leaf, error) {
 		if err := l.set(name, value); err != nil {
 			return nil, err
 		}
+	}
+	if !bytes.Equal(l.Encode(), b) {
+		return nil, fmt.Errorf("log leaf of %d bytes is not in the form leaves are written in", len(b))
 	}
 	return l, nil
 }

@@ -79,6 +79,9 @@ func (m *Machine) Apply(b Backend, index uint64, entry []byte) Outcome {
 	if err != nil {
 		panic(&Corruption{Index: index, Err: err})
 	}
+	if index <= m.meta.Index {
+		panic(&Corruption{Index: index, Err: fmt.Errorf("entry %d was taken in already", m.meta.Index)})
+	}
 	x := &tx{cold: b, hot: m.hot.Txn(), clock: m.meta.Clock, index: index, head: &cmd.Header, hash: hex.EncodeToString(cmd.Digest[:])}
 	m.meta.Index = index
 	o := m.step(x, b, cmd)
@@ -114,8 +117,13 @@ func (m *Machine) step(x *tx, b Backend, cmd *command.Command) Outcome {
 	return o
 }
 
-// admit checks time and format, and moves the tx's clock.
+// admit checks what is needed to take the entry's time seriously, and moves the
+// tx's clock. What fails here is not remembered under its request id: it would be
+// refused again.
 func (m *Machine) admit(x *tx, cmd *command.Command) Outcome {
+	if err := cmd.Check(); err != nil {
+		return refuse(Invalid, "", "%v", err)
+	}
 	c := x.cluster()
 	_, isInit := cmd.Body.(*command.Init)
 	if c == nil && !isInit {
@@ -131,7 +139,7 @@ func (m *Machine) admit(x *tx, cmd *command.Command) Outcome {
 			return o
 		}
 		at = median
-	} else if !isInit && at > x.clock.Add(MaxClockStep) {
+	} else if c != nil && at > x.clock.Add(MaxClockStep) {
 		return refuse(ClockAhead, "", "the proposer's clock says %s, the cluster's %s: more than %s ahead; set the clock of that node", at, x.clock, MaxClockStep)
 	}
 	x.clock = max(x.clock, at)
@@ -143,16 +151,13 @@ func execute(x *tx, cmd *command.Command) Outcome {
 	if row, moved := x.conflicts(cmd.Header.Reads); moved {
 		return refuse(Conflict, row, "the row has changed since the command was planned")
 	}
-	if err := cmd.Check(); err != nil {
-		return refuse(Invalid, "", "%v", err)
-	}
 	switch c := cmd.Body.(type) {
 	case *command.Init:
 		return x.init(c)
 	case *command.AdvanceClock, *command.MarkCheckpoint:
 		return Outcome{}
 	case *command.RecordCheckpoint:
-		return Outcome{}
+		return x.recordCheckpoint(c)
 	case *command.RaiseFormat:
 		return x.raiseFormat(c)
 	case *command.SetSettings:

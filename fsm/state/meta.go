@@ -1,6 +1,8 @@
 package state
 
 import (
+	"errors"
+
 	"github.com/chancery-project/chancery/fsm/command"
 	"github.com/chancery-project/chancery/fsm/lifecycle"
 )
@@ -49,6 +51,8 @@ type storedMeta struct {
 
 const metaKey = "meta"
 
+var errMeta = errors.New("a hash in the meta row has the wrong length")
+
 // Position of the state.
 func (m *Meta) Position() Position {
 	return Position{Epoch: m.Epoch, Index: m.Index, LogSize: m.LogSize, LogRoot: m.LogRoot}
@@ -69,8 +73,10 @@ func loadMeta(r Reader) (m Meta, ok bool, err error) {
 		return m, false, err
 	}
 	m = Meta{Epoch: s.Epoch, Index: s.Index, LogSize: s.LogSize, Clock: s.Clock, Mark: s.Mark, Confirmed: s.Confirmed}
-	if copy(m.LogRoot[:], s.LogRoot) != len(m.LogRoot) || copy(m.Rows[:], s.Rows) != len(m.Rows) {
-		return m, false, errShortMeta
+	if len(s.LogRoot) != len(m.LogRoot) || len(s.Rows) != len(m.Rows) {
+		return m, false, errMeta
 	}
+	copy(m.LogRoot[:], s.LogRoot)
+	copy(m.Rows[:], s.Rows)
 	return m, true, nil
 }

@@ -26,7 +26,7 @@ func (x *tx) addJoinToken(c *command.AddJoinToken) Outcome {
 	if get[lifecycle.JoinToken](x, TableJoinTokens, c.ID) != nil {
 		return refuse(AlreadyExists, c.ID, "a join token has this id")
 	}
-	if c.ExpiresAt <= x.head.At {
+	if c.ExpiresAt <= x.now() {
 		return refuse(TokenExpired, c.ID, "the join token would expire before it exists")
 	}
 	put(x, TableJoinTokens, c.ID, &lifecycle.JoinToken{ID: c.ID, MACKey: c.MACKey, ExpiresAt: c.ExpiresAt, Created: x.origin()})
@@ -131,28 +131,38 @@ func (x *tx) setNodeStatus(c *command.SetNodeStatus) Outcome {
 		kind = "node.quarantined"
 	case lifecycle.Removed:
 		kind = "node.removed"
-		n.RemovedAt, n.Voter, n.Signer = x.head.At, false, false
+		n.RemovedAt, n.Voter, n.Signer = x.now(), false, false
 	}
 	x.putNode(n)
 	x.record(Leaf{Kind: kind, Node: n.ID, Before: string(old.Status), After: string(n.Status), Reason: c.Reason, Detail: n.Name})
 	if c.Status == lifecycle.Removed {
-		x.loseInstances(&n)
+		x.loseInstances(&n, c.Lost)
 	}
 	return Outcome{Subject: n.Name}
 }
 
 // loseInstances marks what a removed node held. Their public keys stay in the
-// trust set, because what they signed is still to be verified.
-func (x *tx) loseInstances(n *lifecycle.Node) {
+// trust set, because what they signed is still to be verified. Erasures that waited
+// for this node alone end here.
+func (x *tx) loseInstances(n *lifecycle.Node, withHSM bool) {
+	detail := "node " + n.Name + " was removed"
+	if withHSM {
+		detail += ", its HSM is gone"
+	}
 	var held []*lifecycle.Instance
 	ascend(x.hot.Root(), TableInstances, "", func(i *lifecycle.Instance) bool {
-		if i.Node == n.ID && (i.Condition == lifecycle.Ready || i.Condition == lifecycle.Pending) {
+		if i.Node == n.ID {
 			held = append(held, i)
 		}
 		return true
 	})
 	for _, old := range held {
-		x.lose(old, "node "+n.Name+" was removed")
+		if old.Condition == lifecycle.Ready || old.Condition == lifecycle.Pending {
+			x.lose(old, detail)
+		}
+		if v := x.version(old.Key, old.Version); v.Erasing {
+			x.finishErasure(v)
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package state
 
 import (
 	"encoding/hex"
+	"slices"
 
 	"github.com/chancery-project/chancery/fsm/command"
 	"github.com/chancery-project/chancery/fsm/lifecycle"
@@ -16,6 +17,8 @@ func (x *tx) addPrincipal(c *command.AddPrincipal) Outcome {
 		return refuse(AlreadyExists, old.Name, "a principal of this name was revoked at %s and never comes back: choose another name", old.RevokedAt)
 	case old != nil && !c.Replace:
 		return refuse(AlreadyExists, old.Name, "a principal of this name exists")
+	case old != nil && x.lastAdmin(old.Name) && !administers(c.Principal.Grants):
+		return refuse(IllegalTransition, old.Name, "this is the last admin of all keys: add another admin first")
 	}
 	return x.writePrincipal(c.Principal)
 }
@@ -71,7 +74,7 @@ func (x *tx) revokePrincipal(c *command.RevokePrincipal) Outcome {
 		return refuse(IllegalTransition, c.Name, "this is the last admin of all keys: add another admin first")
 	}
 	p := *old
-	p.RevokedAt, p.RevokedBy = x.head.At, x.head.Actor
+	p.RevokedAt, p.RevokedBy = x.now(), x.head.Actor
 	put(x, TablePrincipals, p.Name, &p)
 	x.dropCerts(old)
 	x.record(Leaf{Kind: "principal.revoked", Before: p.Name})
@@ -85,20 +88,17 @@ func (x *tx) revokePrincipal(c *command.RevokePrincipal) Outcome {
 
 // lastAdmin reports whether nobody else could administer the cluster.
 func (x *tx) lastAdmin(name string) bool {
-	isAdmin := func(p *lifecycle.Principal) bool {
-		for _, g := range p.Grants {
-			if g.Role == lifecycle.Admin && g.Keys == "*" {
-				return true
-			}
-		}
-		return false
-	}
 	others := false
 	ascend(x.hot.Root(), TablePrincipals, "", func(p *lifecycle.Principal) bool {
-		others = p.Name != name && p.RevokedAt == 0 && isAdmin(p)
+		others = p.Name != name && p.RevokedAt == 0 && administers(p.Grants)
 		return !others
 	})
-	return !others && isAdmin(get[lifecycle.Principal](x, TablePrincipals, name))
+	return !others && administers(get[lifecycle.Principal](x, TablePrincipals, name).Grants)
+}
+
+// administers reports whether the grants reach every key and the cluster itself.
+func administers(grants []lifecycle.Grant) bool {
+	return slices.Contains(grants, lifecycle.Grant{Role: lifecycle.Admin, Keys: "*"})
 }
 
 func (x *tx) addToken(c *command.AddToken) Outcome {
@@ -110,10 +110,10 @@ func (x *tx) addToken(c *command.AddToken) Outcome {
 	if get[lifecycle.Token](x, TableTokens, c.ID) != nil || get[NameRow](x, TableSecrets, hash) != nil {
 		return refuse(AlreadyExists, c.ID, "a token has this id or this secret")
 	}
-	if c.ExpiresAt <= x.head.At {
+	if c.ExpiresAt <= x.now() {
 		return refuse(TokenExpired, c.ID, "the token would expire before it exists")
 	}
-	if most := x.head.At.Add(x.cluster().Settings.MaxTokenTTL); c.ExpiresAt > most {
+	if most := x.now().Add(x.cluster().Settings.MaxTokenTTL); c.ExpiresAt > most {
 		return refuse(Invalid, c.ID, "the token would live past %s, the longest the cluster allows", most)
 	}
 	put(x, TableTokens, c.ID, &lifecycle.Token{ID: c.ID, Principal: c.Principal, Hash: c.Hash, Label: c.Label, ExpiresAt: c.ExpiresAt, Created: x.origin()})
@@ -136,7 +136,7 @@ func (x *tx) revokeToken(c *command.RevokeToken) Outcome {
 
 func (x *tx) endToken(old *lifecycle.Token) {
 	t := *old
-	t.RevokedAt = x.head.At
+	t.RevokedAt = x.now()
 	put(x, TableTokens, t.ID, &t)
 	x.drop(TableSecrets, hex.EncodeToString(t.Hash))
 	x.record(Leaf{Kind: "token.revoked", Before: t.Principal, Detail: t.ID})

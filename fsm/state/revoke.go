@@ -40,6 +40,9 @@ func (x *tx) revoke(c *command.Revoke) Outcome {
 
 func (x *tx) revokeVersion(c *command.Revoke, old *lifecycle.Version) Outcome {
 	rev := x.revocation(c, old.Revocation)
+	if r := old.Revocation; c.Reason == lifecycle.CertificateHold && r != nil {
+		rev = r // resuming ends the hold and must not wipe out why the version was revoked before
+	}
 	v, o := x.move(old, c.Reason.Verb(), func(v *lifecycle.Version) {
 		v.Revocation = rev
 		v.Distrusted = v.Distrusted || c.Distrust
@@ -73,7 +76,7 @@ func revocationDetail(c *command.Revoke) string {
 // revocation keeps the earliest compromise time ever named: a later, milder word
 // must not make old signatures good again.
 func (x *tx) revocation(c *command.Revoke, old *lifecycle.Revocation) *lifecycle.Revocation {
-	r := &lifecycle.Revocation{Reason: c.Reason, At: x.head.At, By: x.head.Actor, CompromisedSince: c.CompromisedSince, Comment: c.Comment, Index: x.index}
+	r := &lifecycle.Revocation{Reason: c.Reason, At: x.now(), By: x.head.Actor, CompromisedSince: c.CompromisedSince, Comment: c.Comment, Index: x.index}
 	if old != nil && old.CompromisedSince != 0 && (r.CompromisedSince == 0 || old.CompromisedSince < r.CompromisedSince) {
 		r.CompromisedSince = old.CompromisedSince
 	}

@@ -1,7 +1,6 @@
 package state
 
 import (
-	"errors"
 	"strings"
 
 	iradix "github.com/hashicorp/go-immutable-radix/v2"
@@ -9,8 +8,6 @@ import (
 	"github.com/chancery-project/chancery/fsm/command"
 	"github.com/chancery-project/chancery/fsm/lifecycle"
 )
-
-var errShortMeta = errors.New("the state's meta row is cut short")
 
 // write is one change of a row; nil bytes mean absent.
 type write struct {
@@ -105,12 +102,18 @@ func (x *tx) putInstance(i lifecycle.Instance) {
 }
 func (x *tx) putNode(n lifecycle.Node) { put(x, TableNodes, string(n.ID), &n) }
 
+// now is the time that goes into rows: Clock after this entry, never what one
+// proposer says. Leads and waiting periods are counted between such times, and a
+// clock that is behind must not make them pass sooner.
+func (x *tx) now() lifecycle.Instant { return x.clock }
+
 // origin of a row this entry makes.
 func (x *tx) origin() lifecycle.Origin {
-	return lifecycle.Origin{At: x.head.At, By: x.head.Actor, RequestID: x.head.RequestID, Index: x.index}
+	return lifecycle.Origin{At: x.now(), By: x.head.Actor, RequestID: x.head.RequestID, Index: x.index}
 }
 
-// record appends a leaf; the entry's own facts are filled in here.
+// record appends a leaf; the entry's own facts are filled in here. Its time is the
+// proposer's, as said: the leaf is evidence, and the row has Clock.
 func (x *tx) record(l Leaf) {
 	l.At, l.Index, l.Sub = x.head.At, x.index, len(x.leaves)
 	l.Actor, l.RequestID, l.Command = x.head.Actor, x.head.RequestID, x.hash

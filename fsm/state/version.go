@@ -19,9 +19,12 @@ func (x *tx) move(old *lifecycle.Version, verb lifecycle.Verb, change func(*life
 	if !ok {
 		return *old, refuse(IllegalTransition, subject(old.Key, old.Number), "the version is %s: %s is not possible", old.State, verb)
 	}
+	if next == lifecycle.Suspended && old.Erasing {
+		return *old, refuse(IllegalTransition, subject(old.Key, old.Number), "its keys are being erased: that cannot be paused")
+	}
 	v := *old
 	if v.State != next {
-		v.SinceAt = x.head.At
+		v.SinceAt = x.now()
 	}
 	v.State = next
 	if next == lifecycle.Suspended {
@@ -30,7 +33,7 @@ func (x *tx) move(old *lifecycle.Version, verb lifecycle.Verb, change func(*life
 		v.SuspendedFrom = 0
 	}
 	if next == lifecycle.Deactivated && v.DeactivatedAt == 0 {
-		v.DeactivatedAt = x.head.At
+		v.DeactivatedAt = x.now()
 	}
 	if change != nil {
 		change(&v)
@@ -93,12 +96,12 @@ func (x *tx) enough(k *lifecycle.Key, v *lifecycle.Version) Outcome {
 // publish puts the version and its ready instances into the trust set.
 func (x *tx) publish(old *lifecycle.Version) *lifecycle.Version {
 	v := *old
-	v.PublishedAt = x.head.At
+	v.PublishedAt = x.now()
 	x.putVersion(v)
 	for _, oldInstance := range x.instances(v.Key, v.Number) {
 		if oldInstance.Condition == lifecycle.Ready {
 			i := *oldInstance
-			i.PublishedAt = x.head.At
+			i.PublishedAt = x.now()
 			x.putInstance(i)
 		}
 	}
@@ -130,6 +133,9 @@ func (x *tx) activateVersion(c *command.ActivateVersion) Outcome {
 	if _, ok := lifecycle.Next(v.State, lifecycle.Activate, 0); !ok {
 		return refuse(IllegalTransition, name, "the version is %s: activate is not possible", v.State)
 	}
+	if newer := x.overtaken(v); newer != 0 {
+		return refuse(IllegalTransition, name, "version %d has been active since: prepare a new version instead", newer)
+	}
 	if o := x.enough(k, v); !o.OK() {
 		return o
 	}
@@ -143,13 +149,25 @@ func (x *tx) activateVersion(c *command.ActivateVersion) Outcome {
 		return refuse(LeadNotPassed, name, "published at %s, with a lead of %s it may sign from %s", v.PublishedAt, k.Policy.Lead, v.PublishedAt.Add(k.Policy.Lead))
 	}
 	x.retirePredecessors(k, v.Number)
-	now, o := x.move(v, lifecycle.Activate, func(v *lifecycle.Version) { v.ActivatedAt = x.head.At })
+	now, o := x.move(v, lifecycle.Activate, func(v *lifecycle.Version) { v.ActivatedAt = x.now() })
 	if !o.OK() {
 		return o
 	}
-	x.admitPublished(k, &now, early)
+	if x.admitPublished(k, &now, early) == 0 {
+		return refuse(LeadNotPassed, name, "no instance that is ready has been published for the lead of %s", k.Policy.Lead)
+	}
 	x.record(Leaf{Kind: "key.activated", Key: k.ID, Version: v.Number, Before: v.State.String(), After: now.State.String(), Detail: c.Comment})
 	return accepted(k.ID, v.Number)
+}
+
+// overtaken is the number of a later version that was active, 0 when there is none.
+func (x *tx) overtaken(v *lifecycle.Version) uint64 {
+	for _, other := range x.versions(v.Key) {
+		if other.Number > v.Number && other.ActivatedAt != 0 {
+			return other.Number
+		}
+	}
+	return 0
 }
 
 // retirePredecessors deactivates the active version, and sees to it that a
@@ -165,21 +183,24 @@ func (x *tx) retirePredecessors(k *lifecycle.Key, successor uint64) {
 			x.record(Leaf{Kind: "key.deactivated", Key: k.ID, Version: v.Number, Before: old.State.String(), After: v.State.String(), Detail: "succeeded"})
 		case old.State == lifecycle.Suspended && old.SuspendedFrom == lifecycle.Active:
 			v := *old
-			v.SuspendedFrom, v.DeactivatedAt = lifecycle.Deactivated, x.head.At
+			v.SuspendedFrom, v.DeactivatedAt = lifecycle.Deactivated, x.now()
 			x.putVersion(v)
 		}
 	}
 }
 
-// admitPublished lets the instances sign whose public keys were out long enough.
-func (x *tx) admitPublished(k *lifecycle.Key, v *lifecycle.Version, early bool) {
+// admitPublished lets the instances sign whose public keys were out long enough,
+// and counts them.
+func (x *tx) admitPublished(k *lifecycle.Key, v *lifecycle.Version, early bool) (n int) {
 	for _, old := range x.instances(k.ID, v.Number) {
 		if old.Condition == lifecycle.Ready && old.PublishedAt != 0 && (early || x.clock >= old.PublishedAt.Add(k.Policy.Lead)) {
 			i := *old
-			i.AdmittedAt = x.head.At
+			i.AdmittedAt = x.now()
 			x.putInstance(i)
+			n++
 		}
 	}
+	return n
 }
 
 func (x *tx) suspendVersion(c *command.SuspendVersion) Outcome {
@@ -259,8 +280,11 @@ func (x *tx) scheduleDestroy(c *command.ScheduleDestroy) Outcome {
 	if old.DestroyAt != 0 {
 		return refuse(IllegalTransition, name, "its destruction was asked for already, for %s", old.DestroyAt)
 	}
-	if first := x.head.At.Add(k.Policy.DestroyWait); c.DestroyAt < first {
+	if first := x.now().Add(k.Policy.DestroyWait); c.DestroyAt < first {
 		return refuse(WaitNotPassed, name, "the policy's waiting period of %s allows destruction from %s", k.Policy.DestroyWait, first)
+	}
+	if until := old.DeactivatedAt.Add(k.Policy.VerifyWindow); old.InTrustSet() && c.DestroyAt < until {
+		return refuse(WaitNotPassed, name, "what it signed may be verified until %s; to distrust it now: chancery key revoke %s --version %d --distrust", until, k.ID, old.Number)
 	}
 	v.DestroyAt = c.DestroyAt
 	x.putVersion(v)

@@ -135,7 +135,8 @@ func diff(before, after string) string {
 }
 
 func (w *world) pass(d lifecycle.Milliseconds) {
-	w.l.Clock().Advance(time.Duration(d) * time.Millisecond)
+	w.Helper()
+	w.l.Pass(w, time.Duration(d)*time.Millisecond)
 }
 
 func (w *world) version(n uint64) *lifecycle.Version {

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"testing"
+	"time"
 
 	"github.com/chancery-project/chancery/fsm/command"
 	"github.com/chancery-project/chancery/fsm/ledger"
@@ -93,6 +94,16 @@ func Join(t testing.TB, l *Ledger, name string) lifecycle.NodeID {
 // Command is a command as the admin would send it now, for callers of Propose.
 func (l *Ledger) Command(body command.Body) *command.Command {
 	return &command.Command{Header: command.Header{At: l.clock.At(), Actor: Admin, Node: l.node}, Body: body}
+}
+
+// Pass lets time pass: it moves the clock and, where that is more than an ordinary
+// command may move the state's Clock, proposes AdvanceClock first.
+func (l *Ledger) Pass(t testing.TB, d time.Duration) {
+	t.Helper()
+	l.clock.Advance(d)
+	if l.clock.At() > l.View().Clock().Add(state.MaxClockStep) {
+		l.Must(t, &command.AdvanceClock{Readings: []command.ClockReading{{Node: l.node, At: l.clock.At()}}})
+	}
 }
 
 // Position of the newest view, to ask other reads for.
