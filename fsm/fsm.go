@@ -148,6 +148,10 @@ func (f *FSM) Generation() uint64 { return f.store.Generation() }
 // snapshots that Start found damaged.
 func (f *FSM) Snapshots() raft.SnapshotStore { return f.snapshots }
 
+// Replaying reports whether Raft is still handing out entries from before a
+// restart: Snapshot is refused until it has done. (Raft hides ErrReplaying in text.)
+func (f *FSM) Replaying() bool { return f.seen.Load() < f.store.Position().Index }
+
 // SnapshotDue reports whether enough was applied since the newest snapshot.
 func (f *FSM) SnapshotDue() bool { return f.store.SnapshotDue() }
 

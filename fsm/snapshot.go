@@ -18,8 +18,8 @@ func (f *FSM) Snapshot() (raft.FSMSnapshot, error) {
 	if err := f.Err(); err != nil {
 		return nil, err
 	}
-	if seen, index := f.seen.Load(), f.store.Position().Index; seen < index {
-		return nil, fmt.Errorf("%w: at %d of %d", ErrReplaying, seen, index)
+	if f.Replaying() {
+		return nil, fmt.Errorf("%w: at %d of %d", ErrReplaying, f.seen.Load(), f.store.Position().Index)
 	}
 	snap, err := f.store.Snapshot()
 	if err != nil {
