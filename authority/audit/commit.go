@@ -141,7 +141,7 @@ func (t *tail) rotate(j *Journal) error {
 		return fmt.Errorf("begin audit segment: %w", err)
 	}
 	if err := t.close(); err != nil {
-		f.Close() //nolint:errcheck // the first error is the one to report
+		f.Close() // the first error is the one to report
 		return fmt.Errorf("end audit segment: %w", err)
 	}
 	t.file, t.header, t.hash = f, h, h.hash
@@ -173,7 +173,7 @@ func makeSegment(d disk, path string, fill func(file) error) (file, error) {
 		err = d.rename(path+partialSuffix, path)
 	}
 	if err != nil {
-		f.Close() //nolint:errcheck // the first error is the one to report
+		f.Close() // the first error is the one to report
 		return nil, err
 	}
 	return f, nil

@@ -43,7 +43,7 @@ func (osDisk) rename(from, to string) error {
 	if err != nil {
 		return err
 	}
-	defer dir.Close() //nolint:errcheck // read only
+	defer dir.Close() // read only
 	if err := dir.Sync(); err != nil {
 		return fmt.Errorf("sync directory: %w", err)
 	}

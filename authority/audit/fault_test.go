@@ -159,7 +159,7 @@ func TestFailedRotationPoisons(t *testing.T) {
 			if _, err := j.Append(t.Context(), decision("k")); !errors.Is(err, ErrUnavailable) {
 				t.Fatalf("append: %v", err)
 			}
-			j.Close() //nolint:errcheck // poisoned
+			j.Close() // poisoned
 			j = open(t, dir, Options{SegmentBytes: 1})
 			appendN(t, j, 2)
 			closeJournal(t, j)

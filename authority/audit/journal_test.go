@@ -28,7 +28,7 @@ func open(t testing.TB, dir string, o Options) *Journal {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { j.Close() }) //nolint:errcheck // tests that care close it themselves
+	t.Cleanup(func() { j.Close() }) // tests that care close it themselves
 	return j
 }
 
@@ -365,7 +365,7 @@ func TestOpenRefusesBadOptions(t *testing.T) {
 		"negative segment": {Node: "n", SegmentBytes: -1}, "huge segment": {Node: "n", SegmentBytes: maxSegmentBytes + 1},
 	} {
 		if j, err := Open(t.TempDir(), o); err == nil {
-			j.Close() //nolint:errcheck // the test has failed already
+			j.Close() // the test has failed already
 			t.Errorf("%s: accepted", name)
 		}
 	}

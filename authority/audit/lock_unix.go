@@ -21,7 +21,7 @@ func lock(path string) (*os.File, error) {
 	if err == nil {
 		return f, nil
 	}
-	f.Close() //nolint:errcheck // nothing was written
+	f.Close() // nothing was written
 	if errors.Is(err, unix.EWOULDBLOCK) {
 		return nil, fmt.Errorf("%w: %s is held by another process, stop it first", ErrLocked, path)
 	}

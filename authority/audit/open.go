@@ -31,7 +31,7 @@ func Open(dir string, o Options) (*Journal, error) {
 	}
 	t, torn, err := openTail(dir, o)
 	if err != nil {
-		held.Close() //nolint:errcheck // nothing was written to it
+		held.Close() // nothing was written to it
 		return nil, err
 	}
 	j := &Journal{
@@ -156,7 +156,7 @@ func readTail(dir string, list []segment) (*walk, []byte, error) {
 func (j *Journal) noteRecovery(tornBytes int64) error {
 	detail := fmt.Sprintf("dropped %d bytes of an incomplete last line, never acknowledged", tornBytes)
 	if _, err := j.Append(context.Background(), Record{Kind: Recovered, Detail: detail}); err != nil {
-		j.Close() //nolint:errcheck // the append's error is the one to report
+		j.Close() // the append's error is the one to report
 		return fmt.Errorf("record recovery: %w", err)
 	}
 	j.log.Warn("the audit journal ended in an incomplete line", "node", j.node, "dropped_bytes", tornBytes)

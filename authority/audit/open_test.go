@@ -65,7 +65,7 @@ func TestWholeUnacknowledgedLinesStay(t *testing.T) {
 	if _, err := j.Append(t.Context(), decision("unacknowledged")); !errors.Is(err, ErrUnavailable) {
 		t.Fatal(err)
 	}
-	j.Close() //nolint:errcheck // poisoned
+	j.Close() // poisoned
 	j = open(t, dir, Options{})
 	if got := j.Head().Seq; got != 2 {
 		t.Errorf("head %d after the restart", got)
@@ -167,7 +167,7 @@ func TestOpenFailsClosed(t *testing.T) {
 		"rename":             {renameErr: syscall.EIO},
 	} {
 		if j, err := Open(dir, Options{Node: "n1", Logger: quiet(), disk: d}); err == nil {
-			j.Close() //nolint:errcheck // the test has failed already
+			j.Close() // the test has failed already
 			t.Errorf("%s: opened", name)
 		}
 		if _, err := Verify(dir, head); err != nil {

@@ -48,7 +48,7 @@ func parseLine(line, scratch []byte) (Entry, []byte, error) {
 	c.literal(`,"hash":`)
 	e.Hash = c.text()
 	c.literal(`}`)
-	if c.failed || len(c.rest) > 0 || e.Seq == 0 || len(e.Prev) != len(zeroHash) || e.Record.check() != nil {
+	if c.failed || len(c.rest) > 0 || e.Seq == 0 || len(e.Prev) != len(zeroHash) || e.check() != nil {
 		return Entry{}, scratch, errLineForm
 	}
 	scratch = scratch[:0]

@@ -49,7 +49,7 @@ func (w *walk) segment(s segment, last bool, keep func([]byte) error, visit func
 	if err != nil {
 		return fmt.Errorf("open audit segment: %w", err)
 	}
-	defer f.Close() //nolint:errcheck // read only
+	defer f.Close() // read only
 	r := bufio.NewReaderSize(f, maxLineBytes)
 	w.goodBytes, w.tornBytes = 0, 0
 	for line := 1; ; line++ {
@@ -142,7 +142,7 @@ func lastLineHash(dir string, s segment) (hexHash, error) {
 	if err != nil {
 		return h, fmt.Errorf("open audit segment: %w", err)
 	}
-	defer f.Close() //nolint:errcheck // read only
+	defer f.Close() // read only
 	info, err := f.Stat()
 	if err != nil {
 		return h, fmt.Errorf("stat audit segment: %w", err)
