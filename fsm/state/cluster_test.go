@@ -1,0 +1,89 @@
+package state_test
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/chancery-project/chancery/fsm/command"
+	"github.com/chancery-project/chancery/fsm/ledger/ledgertest"
+	"github.com/chancery-project/chancery/fsm/lifecycle"
+	"github.com/chancery-project/chancery/fsm/state"
+)
+
+func genesis() *command.Init {
+	return &command.Init{ClusterID: "00112233445566778899aabbccddeeff", Name: "prod", Node: ledgertest.Record(ledgertest.NodeID("n1"), "n1"),
+		Admin:    command.PrincipalRecord{Name: "ada", Kind: lifecycle.Person, Grants: []lifecycle.Grant{{Role: lifecycle.Admin, Keys: "*"}}, Certs: []string{certA}},
+		Settings: lifecycle.DefaultSettings()}
+}
+
+func TestNothingBeforeGenesis(t *testing.T) {
+	l := ledgertest.New(t)
+	for _, b := range []command.Body{newKey(ci, l.NodeID()), &command.MarkCheckpoint{}, person("ada"),
+		&command.AdvanceClock{Readings: []command.ClockReading{{Node: l.NodeID(), At: 1}}}} {
+		if o := l.Do(t, b); o.Code != state.NotInitialised {
+			t.Errorf("%s: %+v", b.Kind(), o)
+		}
+	}
+	if v := l.View(); v.Cluster() != nil || v.Position().Epoch != 0 || v.Position().LogSize != 0 || v.Clock() != 0 {
+		t.Errorf("position %+v", v.Position())
+	}
+}
+
+func TestGenesis(t *testing.T) {
+	l := ledgertest.New(t)
+	o := l.Must(t, genesis())
+	v := l.View()
+	c := v.Cluster()
+	if c.ID != genesis().ClusterID || c.Epoch != 1 || c.Format != 1 || v.Position().Epoch != 1 || c.Rev != o.Index {
+		t.Errorf("cluster %+v at %+v", c, v.Position())
+	}
+	if n := v.Node(l.NodeID()); n == nil || !n.Voter || !n.Signs() {
+		t.Errorf("node %+v", n)
+	}
+	if p := v.PrincipalByCert(certA); p == nil || p.Name != "ada" {
+		t.Errorf("admin %+v", p)
+	}
+	if o := l.Do(t, genesis()); o.Code != state.AlreadyExists {
+		t.Errorf("a second genesis: %+v", o)
+	}
+}
+
+// TestSecondGenesisDoesNotMoveTheClock: it was the one command that could.
+func TestSecondGenesisDoesNotMoveTheClock(t *testing.T) {
+	w := newWorld(t)
+	before := w.l.View().Clock()
+	w.l.Clock().Advance(9000 * 24 * 3600e9)
+	if o := w.l.Do(t, genesis()); o.Code != state.ClockAhead {
+		t.Errorf("outcome %+v", o)
+	}
+	w.l.Clock().Advance(-9000 * 24 * 3600e9)
+	if got := w.l.View().Clock(); got != before {
+		t.Errorf("the clock says %s, it was %s", got, before)
+	}
+}
+
+func TestSettings(t *testing.T) {
+	w := newWorld(t)
+	s := lifecycle.DefaultSettings()
+	s.MaxTokenTTL = lifecycle.Hour
+	w.ok(&command.SetSettings{Settings: s})
+	if got := w.l.View().Cluster().Settings; got != s {
+		t.Errorf("settings %+v", got)
+	}
+	w.no(state.Invalid, w.token("token-0001", ledgertest.Admin))
+	w.no(state.Invalid, &command.SetSettings{})
+}
+
+func TestFormat(t *testing.T) {
+	w := newWorld(t)
+	w.no(state.FormatRefused, &command.RaiseFormat{Format: 1})
+	w.no(state.FormatRefused, &command.RaiseFormat{Format: command.MaxFormat + 1}) // the voter knows MaxFormat only
+	n := w.l.View().Node(w.nodes[0])
+	w.ok(&command.UpdateNode{ID: n.ID, Addrs: n.Addrs, MaxFormat: command.MaxFormat + 1})
+	defer func() {
+		if c, ok := recover().(*state.Corruption); !ok || !errors.Is(c, command.ErrUnknownKind) {
+			t.Errorf("a format only the others know: %v, want a corruption", c)
+		}
+	}()
+	w.l.Do(t, &command.RaiseFormat{Format: command.MaxFormat + 1})
+}
