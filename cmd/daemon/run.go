@@ -1,0 +1,290 @@
+package daemon
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/chancery-project/chancery/authority"
+	"github.com/chancery-project/chancery/authority/audit"
+	"github.com/chancery-project/chancery/authority/hsm"
+	"github.com/chancery-project/chancery/authority/provision"
+	"github.com/chancery-project/chancery/authority/publish"
+	"github.com/chancery-project/chancery/authority/rotation"
+	"github.com/chancery-project/chancery/authority/signing"
+	"github.com/chancery-project/chancery/cluster"
+	"github.com/chancery-project/chancery/fsm/lifecycle"
+	"github.com/chancery-project/chancery/transport/api"
+	"github.com/chancery-project/chancery/transport/peer"
+	"github.com/chancery-project/chancery/transport/tlsmux"
+)
+
+// Daemon is one running node.
+type Daemon struct {
+	config    Config
+	version   string
+	log       *slog.Logger
+	metrics   *prometheus.Registry
+	place     *place
+	store     hsm.KeyStore
+	journal   *audit.Journal
+	mux       *tlsmux.Mux
+	node      *cluster.Node
+	gossip    *cluster.Gossip
+	service   *authority.Service
+	signer    *signing.Signer
+	provision *provision.Reconciler
+	peers     *peer.Server
+	client    *peer.Client
+	renewal   *renewal
+	reporter  *reporter
+	sets      *publish.Cache
+	api       *api.API
+	cancel    context.CancelFunc
+	running   sync.WaitGroup
+	failed    chan error
+}
+
+// Run serves until ctx ends, then stops in order. ready is called when every
+// listener answers.
+func Run(ctx context.Context, c Config, version string, ready func()) error {
+	log, err := newLogger(c.Log)
+	if err != nil {
+		return err
+	}
+	log = log.With("node", c.NodeName)
+	if err := guardSecrets(); err != nil {
+		return err
+	}
+	d := &Daemon{config: c, version: version, log: log, metrics: prometheus.NewRegistry(), sets: new(publish.Cache), failed: make(chan error, 8)}
+	d.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	if err := d.start(ctx); err != nil {
+		return errors.Join(err, d.stop(false))
+	}
+	log.Info("serving", "api", c.Listen.API, "public", c.Listen.Public, "version", version)
+	ready()
+	select {
+	case <-ctx.Done():
+		log.Info("stopping")
+		return d.stop(true)
+	case err := <-d.failed:
+		return errors.Join(err, d.stop(false))
+	}
+}
+
+func (d *Daemon) start(ctx context.Context) (err error) {
+	if d.place, err = openPlace(d.config); err != nil {
+		return err
+	}
+	if d.store, err = hsm.Open(ctx, d.config.keyStoreConfig(d.place.dir.Keys(), d.place.member.ClusterID), d.log); err != nil {
+		return fmt.Errorf("open the key store: %w", err)
+	}
+	if d.journal, err = audit.Open(d.place.dir.Audit(), audit.Options{Node: d.config.NodeName, Logger: d.log}); err != nil {
+		return fmt.Errorf("open the audit journal: %w", err)
+	}
+	if _, err = d.journal.Append(ctx, audit.Record{Kind: audit.Start, Detail: "version " + d.version}); err != nil {
+		return fmt.Errorf("write the first audit record: %w", err)
+	}
+	if err = d.startCluster(); err != nil {
+		return err
+	}
+	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	d.cancel = cancel
+	d.startAuthority(background)
+	if err = d.startPeers(); err != nil {
+		return err
+	}
+	d.startGossip()
+	d.background(func() { d.renewal.run(background) })
+	d.background(func() { d.introduce(background) })
+	return d.startListeners(background)
+}
+
+func (d *Daemon) background(f func()) { d.running.Go(f) }
+
+// startCluster opens the node port and the Raft node on it.
+func (d *Daemon) startCluster() error {
+	id := d.place.key.NodeID()
+	d.mux = tlsmux.New(tlsmux.Config{Member: func(other lifecycle.NodeID) bool { return d.node != nil && d.node.Member(other) }, Logger: d.log})
+	d.client = peer.NewClient(d.mux, func(other lifecycle.NodeID) (string, error) {
+		if addr, ok := d.node.AddressOf(other); ok {
+			return addr, nil
+		}
+		return "", fmt.Errorf("no address is known of node %s", other.Short())
+	})
+	d.renewal = &renewal{config: d.config, place: d.place, peers: d.client, log: d.log, install: d.mux.SetCertificate}
+	if err := d.renewal.load(); err != nil {
+		return err
+	}
+	raftListener := d.mux.Listener(tlsmux.Raft)
+	node, err := cluster.Start(cluster.Config{ID: id, Dir: d.place.dir, Address: d.config.Advertise.Node, Logger: d.log, Elapsed: elapsed,
+		Peers: caller{d.client}, Seeds: d.place.member.Seeds, Report: d.report, Hint: d.hint,
+		Streams: cluster.Streams{Listener: raftListener, Identify: identify, Dial: d.dialRaft}})
+	if err != nil {
+		return err
+	}
+	d.node = node
+	d.renewal.node = node
+	d.renewal.issuer = &issuer{d.place, node.View}
+	port, err := net.Listen("tcp", d.config.Listen.Node)
+	if err != nil {
+		return fmt.Errorf("listen for nodes: %w", err)
+	}
+	return d.mux.Start(port)
+}
+
+func identify(c net.Conn) lifecycle.NodeID {
+	if m, ok := c.(*tlsmux.Conn); ok {
+		return m.Peer().NodeID
+	}
+	return ""
+}
+
+func (d *Daemon) dialRaft(address string, id lifecycle.NodeID, timeout time.Duration) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	return d.mux.Dial(ctx, address, tlsmux.Raft, id)
+}
+
+func (d *Daemon) hint(id lifecycle.NodeID) string {
+	if d.gossip == nil {
+		return ""
+	}
+	return d.gossip.Hint(id)
+}
+
+// report fills in what only this process knows of itself.
+func (d *Daemon) report(r *cluster.Report) {
+	r.Version = d.version
+	r.CertExpiresMS = d.renewal.current.Load().Leaf.NotAfter.UnixMilli()
+	h := d.store.Health()
+	r.KeyStore = cluster.KeyStoreReport{Driver: d.store.Driver(), OK: h.OK, Why: h.Why}
+	if d.provision != nil {
+		s := d.provision.State()
+		r.KeyStore.Orphans, r.KeyStore.Missing = s.Orphans, s.Missing
+	}
+}
+
+func (d *Daemon) startAuthority(ctx context.Context) {
+	d.service = authority.New(authority.Config{Ledger: d.node, Members: d.node, Audit: d.journal, Logger: d.log})
+	d.reporter = &reporter{node: d.node, service: d.service, client: d.client}
+	d.provision = provision.New(provision.Config{Ledger: d.node, Store: d.store, Reporter: d.reporter,
+		Dir: filepath.Join(d.place.dir.Root(), "erasing"), Logger: d.log})
+	d.signer = signing.New(signing.Config{Ledger: d.node, Store: d.store, Audit: d.journal, Clock: time.Now, Elapsed: elapsed, Usable: d.usable})
+	d.background(func() { d.provision.Run(ctx) })
+	loop := rotation.New(rotation.Config{Ledger: &audited{d.node, d.journal}, Log: d.log})
+	d.background(func() { loop.Run(ctx) })
+}
+
+// usable says whether this node's instance may be signed with: nothing is signed
+// before the state file has been read as a whole, or with a bad certificate.
+func (d *Daemon) usable(key lifecycle.KeyID, version uint64) error {
+	select {
+	case <-d.node.Verified():
+	default:
+		return errors.New("its state file is still being verified after the start")
+	}
+	if leaf := d.renewal.current.Load().Leaf; time.Now().After(leaf.NotAfter) {
+		return fmt.Errorf("its node certificate expired at %s", leaf.NotAfter.UTC().Format(time.RFC3339))
+	}
+	return d.provision.Usable(key, version)
+}
+
+// startPeers answers other nodes.
+func (d *Daemon) startPeers() error {
+	d.peers = peer.NewServer(d.log)
+	serveVerbs(d.peers, d.node, d.service, d.renewal.issuer, &gossipKeys{d.place, d.node.View})
+	d.serve("peers", func() error { return d.peers.Serve(d.mux.Listener(tlsmux.Peer)) })
+	door := &http.Server{Handler: &doorman{d.service, d.node, d.place, d.renewal.issuer, d.log}, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second,
+		MaxHeaderBytes: 8 << 10, ErrorLog: slog.NewLogLogger(d.log.Handler(), slog.LevelDebug)}
+	d.serve("joiners", func() error {
+		if err := door.Serve(d.mux.Listener(tlsmux.Join)); !errors.Is(err, net.ErrClosed) {
+			return err
+		}
+		return nil
+	})
+	return nil
+}
+
+// serve runs a listener; when it fails, the process stops.
+func (d *Daemon) serve(what string, f func() error) {
+	d.background(func() {
+		if err := f(); err != nil && !errors.Is(err, net.ErrClosed) && !errors.Is(err, http.ErrServerClosed) {
+			select {
+			case d.failed <- fmt.Errorf("serve %s: %w", what, err):
+			default: // an earlier failure is stopping the process already
+			}
+		}
+	})
+}
+
+// startGossip is optional: without it nodes are found where the log says.
+func (d *Daemon) startGossip() {
+	g, err := cluster.StartGossip(cluster.GossipConfig{ID: d.node.NodeID(), Cluster: d.place.member.ClusterID, Bind: d.config.Listen.Gossip,
+		Advertise: d.config.Advertise.Gossip, Node: d.config.Advertise.Node, Keys: d.place.gossip, Logger: d.log})
+	if err != nil {
+		d.log.Warn("gossip is off: nodes are found at the addresses in the log only", "err", err)
+		return
+	}
+	d.gossip = g
+}
+
+func (d *Daemon) tls() *tls.Config {
+	return &tls.Config{MinVersion: tls.VersionTLS13, GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+		return d.renewal.current.Load(), nil
+	}}
+}
+
+// stop takes things down in the order that loses least: new requests first, then
+// leadership and Raft, then what they wrote to.
+func (d *Daemon) stop(clean bool) error {
+	var errs []error
+	note := func(err error) {
+		if err != nil {
+			errs = append(errs, err)
+		}
+	}
+	if d.cancel != nil {
+		d.cancel()
+	}
+	if d.peers != nil {
+		note(d.peers.Close())
+	}
+	if d.gossip != nil {
+		note(d.gossip.Close())
+	}
+	if d.node != nil {
+		note(d.node.Close())
+	}
+	if d.mux != nil {
+		note(d.mux.Close())
+	}
+	d.running.Wait()
+	if d.journal != nil {
+		if _, err := d.journal.Append(context.Background(), audit.Record{Kind: audit.Stop}); err != nil {
+			note(err)
+		}
+		note(d.journal.Close())
+	}
+	if d.store != nil {
+		note(d.store.Close())
+	}
+	if d.place != nil {
+		if clean && len(errs) == 0 {
+			note(d.place.dir.Close())
+		} else {
+			note(d.place.dir.Abandon())
+		}
+	}
+	return errors.Join(errs...)
+}

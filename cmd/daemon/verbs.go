@@ -1,0 +1,151 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/chancery-project/chancery/authority"
+	"github.com/chancery-project/chancery/authority/provision"
+	"github.com/chancery-project/chancery/cluster"
+	"github.com/chancery-project/chancery/fsm/command"
+	"github.com/chancery-project/chancery/fsm/ledger"
+	"github.com/chancery-project/chancery/fsm/lifecycle"
+	"github.com/chancery-project/chancery/fsm/state"
+	"github.com/chancery-project/chancery/transport/peer"
+)
+
+// Verbs between nodes. A node speaks about itself and its own instances only.
+const (
+	verbConfirm   = "confirm"
+	verbReadIndex = "read-index"
+	verbMembers   = "members"
+	verbBind      = "bind-instance"
+	verbCondition = "report-condition"
+	verbErased    = "confirm-erased"
+	verbUpdate    = "update-node"
+	verbRenew     = "renew-certificate"
+	verbGossipKey = "gossip-key"
+)
+
+type empty struct{}
+
+// bindReq is a command with the proof that its sender holds the key.
+type bindReq struct {
+	Bind  command.BindInstance `json:"bind"`
+	Proof provision.Proof      `json:"proof"`
+}
+
+// serveVerbs registers what other nodes may ask of this one.
+func serveVerbs(s *peer.Server, n *cluster.Node, svc *authority.Service, i *issuer, g *gossipKeys) {
+	peer.Handle(s, verbConfirm, func(ctx context.Context, from peer.From, req cluster.ConfirmReq) (cluster.ConfirmResp, error) {
+		return n.HandleConfirm(ctx, from.Node, req)
+	})
+	peer.Handle(s, verbReadIndex, func(ctx context.Context, from peer.From, req cluster.ReadIndexReq) (cluster.ReadIndexResp, error) {
+		return n.HandleReadIndex(ctx, from.Node, req)
+	})
+	peer.Handle(s, verbMembers, func(context.Context, peer.From, empty) (map[lifecycle.NodeID]cluster.Seed, error) {
+		return n.Members(), nil
+	})
+	peer.Handle(s, verbBind, func(ctx context.Context, from peer.From, req bindReq) (state.Outcome, error) {
+		return bind(ctx, svc.Peer(from.Node, from.Remote), req)
+	})
+	peer.Handle(s, verbCondition, func(ctx context.Context, from peer.From, req command.ReportCondition) (state.Outcome, error) {
+		return svc.Peer(from.Node, from.Remote).ReportCondition(ctx, &req)
+	})
+	peer.Handle(s, verbErased, func(ctx context.Context, from peer.From, req command.ConfirmErased) (state.Outcome, error) {
+		return svc.Peer(from.Node, from.Remote).ConfirmErased(ctx, &req)
+	})
+	peer.Handle(s, verbUpdate, func(ctx context.Context, from peer.From, req command.UpdateNode) (state.Outcome, error) {
+		return svc.Peer(from.Node, from.Remote).UpdateNode(ctx, &req)
+	})
+	peer.Handle(s, verbRenew, i.renew)
+	peer.Handle(s, verbGossipKey, g.handle)
+}
+
+func bind(ctx context.Context, p *authority.Peer, req bindReq) (state.Outcome, error) {
+	return p.BindInstance(ctx, &req.Bind, func(k *lifecycle.Key, clusterID string) error {
+		return provision.CheckProof(k.Alg, clusterID, req.Bind, req.Proof)
+	})
+}
+
+// caller asks other nodes on behalf of cluster.Node.
+type caller struct{ client *peer.Client }
+
+func (c caller) Confirm(ctx context.Context, id lifecycle.NodeID, req cluster.ConfirmReq) (cluster.ConfirmResp, error) {
+	return peer.Call[cluster.ConfirmReq, cluster.ConfirmResp](ctx, c.client, id, verbConfirm, req)
+}
+
+func (c caller) ReadIndex(ctx context.Context, id lifecycle.NodeID, req cluster.ReadIndexReq) (cluster.ReadIndexResp, error) {
+	return peer.Call[cluster.ReadIndexReq, cluster.ReadIndexResp](ctx, c.client, id, verbReadIndex, req)
+}
+
+func (c caller) Members(ctx context.Context, id lifecycle.NodeID) (map[lifecycle.NodeID]cluster.Seed, error) {
+	return peer.Call[empty, map[lifecycle.NodeID]cluster.Seed](ctx, c.client, id, verbMembers, empty{})
+}
+
+// reporter brings this node's reports to whoever leads: itself, or another node.
+type reporter struct {
+	node    *cluster.Node
+	service *authority.Service
+	client  *peer.Client
+}
+
+const reportTimeout = 10 * time.Second
+
+// report sends one verb to the leader.
+func report[Req any](ctx context.Context, r *reporter, verb string, req Req, local func(context.Context, *authority.Peer) (state.Outcome, error)) error {
+	ctx, cancel := context.WithTimeout(ctx, reportTimeout)
+	defer cancel()
+	lead := r.node.Leadership()
+	switch {
+	case lead.Self:
+		_, err := local(ctx, r.service.Peer(r.node.NodeID(), "self"))
+		return err
+	case lead.Leader == "":
+		return ledger.ErrNotLeader
+	}
+	_, err := peer.Call[Req, state.Outcome](ctx, r.client, lead.Leader, verb, req)
+	return err
+}
+
+func (r *reporter) Bind(ctx context.Context, c command.BindInstance, proof provision.Proof) error {
+	req := bindReq{c, proof}
+	return report(ctx, r, verbBind, req, func(ctx context.Context, p *authority.Peer) (state.Outcome, error) { return bind(ctx, p, req) })
+}
+
+func (r *reporter) Report(ctx context.Context, c command.ReportCondition) error {
+	return report(ctx, r, verbCondition, c, func(ctx context.Context, p *authority.Peer) (state.Outcome, error) {
+		return p.ReportCondition(ctx, &c)
+	})
+}
+
+func (r *reporter) Erased(ctx context.Context, c command.ConfirmErased) error {
+	return report(ctx, r, verbErased, c, func(ctx context.Context, p *authority.Peer) (state.Outcome, error) {
+		return p.ConfirmErased(ctx, &c)
+	})
+}
+
+func (r *reporter) update(ctx context.Context, c command.UpdateNode) error {
+	return report(ctx, r, verbUpdate, c, func(ctx context.Context, p *authority.Peer) (state.Outcome, error) {
+		return p.UpdateNode(ctx, &c)
+	})
+}
+
+// gossipKeys hands the gossip key ring to members that missed a rotation.
+type gossipKeys struct {
+	place *place
+	view  func() *state.View
+}
+
+func (g *gossipKeys) handle(_ context.Context, from peer.From, _ empty) ([][]byte, error) {
+	n := g.view().Node(from.Node)
+	if n == nil || n.Status != lifecycle.Member {
+		return nil, errors.New("only members get the gossip keys")
+	}
+	if len(g.place.gossip) == 0 {
+		return nil, fmt.Errorf("this node has no gossip keys")
+	}
+	return g.place.gossip, nil
+}
