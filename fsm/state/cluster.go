@@ -11,6 +11,9 @@ func (x *tx) init(c *command.Init) Outcome {
 	if x.cluster() != nil {
 		return refuse(AlreadyExists, c.Name, "the cluster has a genesis entry already")
 	}
+	if !administers(c.Admin.Grants) {
+		return refuse(Invalid, c.Admin.Name, "the first principal needs the role admin:*, or nobody could administer the cluster")
+	}
 	put(x, TableCluster, clusterKey, &lifecycle.Cluster{
 		ID: c.ClusterID, Name: c.Name, Epoch: 1, Format: 1, Settings: c.Settings, Created: x.origin(),
 	})

@@ -31,6 +31,11 @@ func TestNothingBeforeGenesis(t *testing.T) {
 
 func TestGenesis(t *testing.T) {
 	l := ledgertest.New(t)
+	powerless := genesis()
+	powerless.Admin.Grants = []lifecycle.Grant{{Role: lifecycle.Admin, Keys: "ci-*"}}
+	if o := l.Do(t, powerless); o.Code != state.Invalid {
+		t.Errorf("a cluster nobody administers: %+v", o)
+	}
 	o := l.Must(t, genesis())
 	v := l.View()
 	c := v.Cluster()

@@ -1,0 +1,146 @@
+package state_test
+
+import (
+	"bytes"
+	"reflect"
+	"strings"
+	"testing"
+
+	"golang.org/x/mod/sumdb/tlog"
+	"pgregory.net/rapid"
+
+	"github.com/chancery-project/chancery/fsm/ledger/ledgertest"
+	"github.com/chancery-project/chancery/fsm/lifecycle"
+	"github.com/chancery-project/chancery/fsm/state"
+)
+
+// TestLeafBytes: these were hashed into the logs of every cluster that exists.
+func TestLeafBytes(t *testing.T) {
+	l := state.Leaf{Kind: "key.revoked", At: 1767355200123, Index: 42, Sub: 1, Actor: "ada", RequestID: "019b7dd0-2c7b-7000-8000-000000000001",
+		Key: "ci", Version: 3, KID: "kid", Node: "ab", Before: "active", After: "compromised", Reason: "keyCompromise", Detail: `say "so"`, Command: "00ff"}
+	const want = "chancery-log/1\n" +
+		"kind: key.revoked\n" +
+		"at: 1767355200123 2026-01-02T12:00:00.123Z\n" +
+		"index: 42\n" +
+		"sub: 1\n" +
+		"actor: ada\n" +
+		"request: 019b7dd0-2c7b-7000-8000-000000000001\n" +
+		"key: ci\n" +
+		"version: 3\n" +
+		"kid: kid\n" +
+		"node: ab\n" +
+		"before: active\n" +
+		"after: compromised\n" +
+		"reason: keyCompromise\n" +
+		"detail: \"say \\\"so\\\"\"\n" +
+		"command: 00ff\n"
+	if got := string(l.Encode()); got != want {
+		t.Errorf("the leaf is now written as\n%s\nand was\n%s", got, want)
+	}
+	back, err := state.ParseLeaf([]byte(want))
+	if err != nil || !reflect.DeepEqual(*back, l) {
+		t.Errorf("it is read as %+v, %v", back, err)
+	}
+}
+
+func TestLeafRoundTrip(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		text := func(name string) string { return rapid.String().Draw(t, name) }
+		l := state.Leaf{Kind: text("kind"), At: lifecycle.Instant(rapid.Int64Range(0, 253402300799999).Draw(t, "at")),
+			Index: rapid.Uint64().Draw(t, "index"), Sub: rapid.IntRange(0, 1000).Draw(t, "sub"), Actor: text("actor"), RequestID: text("request"),
+			Key: lifecycle.KeyID(text("key")), Version: rapid.Uint64().Draw(t, "version"), KID: text("kid"), Node: lifecycle.NodeID(text("node")),
+			Before: text("before"), After: text("after"), Reason: text("reason"), Detail: text("detail"), Command: text("command")}
+		b := l.Encode()
+		back, err := state.ParseLeaf(b)
+		if err != nil || !reflect.DeepEqual(*back, l) {
+			t.Fatalf("%q comes back as %+v, %v", b, back, err)
+		}
+		if lines := strings.Count(string(b), "\n"); lines > 17 {
+			t.Fatalf("%q has %d lines: a value broke out of its line", b, lines)
+		}
+	})
+}
+
+func TestParseLeafIsStrict(t *testing.T) {
+	good := (&state.Leaf{Kind: "key.created", At: 5, Index: 1}).Encode()
+	if _, err := state.ParseLeaf(good); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{
+		"empty":            "",
+		"another version":  strings.Replace(string(good), "/1", "/2", 1),
+		"cut short":        string(good[:len(good)-1]),
+		"a line too many":  string(good) + "\n",
+		"an unknown field": string(good) + "colour: red\n",
+		"a field twice":    string(good) + "index: 2\n",
+		"wrong order":      "chancery-log/1\nindex: 1\nkind: x\nat: 5 1970-01-01T00:00:00.005Z\n",
+		"another date":     strings.Replace(string(good), "1970", "1971", 1),
+		"no number":        strings.Replace(string(good), "index: 1", "index: one", 1),
+		"a plus sign":      strings.Replace(string(good), "index: 1", "index: +1", 1),
+		"a useless quote":  strings.Replace(string(good), "key.created", `"key.created"`, 1),
+		"an open quote":    strings.Replace(string(good), "key.created", `"key.created`, 1),
+		"an empty value":   string(good) + "detail: \n",
+	} {
+		if l, err := state.ParseLeaf([]byte(text)); err == nil {
+			t.Errorf("%s: read as %+v", name, l)
+		}
+	}
+}
+
+func FuzzParseLeaf(f *testing.F) {
+	f.Add((&state.Leaf{Kind: "key.created", At: 5, Index: 1, Detail: "a \"b\"\nc"}).Encode())
+	f.Add([]byte("chancery-log/1\nkind: x\n"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if l, err := state.ParseLeaf(b); err == nil && !bytes.Equal(l.Encode(), b) {
+			t.Fatalf("%q is read and written back as %q", b, l.Encode())
+		}
+	})
+}
+
+// TestLogIsATree: size, root and proofs fit an independent reading of RFC 6962.
+func TestLogIsATree(t *testing.T) {
+	w := newWorld(t).active(1).active(2)
+	v, rows := w.l.View(), w.l.Rows()
+	pos := v.Position()
+	if got := rootOf(t, rows); got != pos.LogRoot {
+		t.Fatalf("root %x, the leaves give %x", pos.LogRoot, got)
+	}
+	n, last := uint64(0), uint64(0)
+	if err := v.Leaves(0, func(i uint64, l *state.Leaf, raw []byte) bool {
+		if i != n || l.Index < last || l.Kind == "" || l.Actor != ledgertest.Admin || len(l.Command) != 64 {
+			t.Errorf("leaf %d: %+v", i, l)
+		}
+		proof, err := tlog.ProveRecord(int64(pos.LogSize), int64(i), v.Hashes())
+		if err != nil || tlog.CheckRecord(proof, int64(pos.LogSize), tlog.Hash(pos.LogRoot), int64(i), tlog.RecordHash(raw)) != nil {
+			t.Errorf("leaf %d is not proved (%v)", i, err)
+		}
+		n, last = n+1, l.Index
+		return true
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if n != pos.LogSize {
+		t.Errorf("%d leaves, the log's size is %d", n, pos.LogSize)
+	}
+}
+
+func TestLeafAfter(t *testing.T) {
+	w := newWorld(t).active(1)
+	v := w.l.View()
+	var indexes []uint64
+	if err := v.Leaves(0, func(_ uint64, l *state.Leaf, _ []byte) bool { indexes = append(indexes, l.Index); return true }); err != nil {
+		t.Fatal(err)
+	}
+	for index := uint64(0); index <= v.Position().Index+1; index++ {
+		want := uint64(len(indexes))
+		for i, x := range indexes {
+			if x > index {
+				want = uint64(i)
+				break
+			}
+		}
+		if got, err := v.LeafAfter(index); err != nil || got != want {
+			t.Errorf("the first leaf after entry %d is %d (%v), want %d", index, got, err, want)
+		}
+	}
+}
