@@ -41,7 +41,7 @@ func (t *trial) attempt(ctx context.Context, base string) (r result, redirect st
 	started := time.Now()
 	resp, err := t.client.http.Do(req)
 	if err != nil {
-		done()
+		defer done() // not before lost has looked at the cause
 		t.uncertain = t.uncertain || sent.Load()
 		return t.lost(ctx, err), ""
 	}
@@ -146,7 +146,8 @@ func (t *trial) refusal(resp *http.Response, asked anchor) result {
 		}
 	}
 	// A conflict was already planned again by the server; once more is the caller's decision.
-	retry := e.Retryable && e.Code != wire.Conflict && e.Code != wire.CheckpointStale
+	retry := e.Retryable && e.Code != wire.Conflict && e.Code != wire.CheckpointStale &&
+		!(t.call.pinned != "" && e.Code == wire.InstanceNotHere)
 	return result{err: e, retry: retry, answered: true, after: retryAfter(resp)}
 }
 

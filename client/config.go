@@ -1,6 +1,7 @@
 package client
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
@@ -106,9 +107,8 @@ func New(cfg Config) (*Client, error) {
 	c.http = &http.Client{
 		Transport: &http.Transport{
 			Proxy:               nil, // a proxy would see the token
-			DialContext:         (&net.Dialer{Timeout: dialTimeout, KeepAlive: 15 * time.Second}).DialContext,
-			TLSClientConfig:     tlsConfig,
-			TLSHandshakeTimeout: dialTimeout,
+			DialContext:         dialer.DialContext,
+			DialTLSContext:      dialTLS(tlsConfig),
 			TLSNextProto:        map[string]func(string, *tls.Conn) http.RoundTripper{}, // HTTP/1.1: one slow answer holds up no other
 			MaxIdleConnsPerHost: maxConnsIdle,
 			IdleConnTimeout:     wire.IdleTimeout - 5*time.Second, // before the server hangs up
@@ -173,10 +173,9 @@ func (cfg *Config) tls(needed bool) (*tls.Config, error) {
 		MinVersion: tls.VersionTLS13,
 		NextProtos: []string{"http/1.1"},
 		RootCAs:    pool,
-		// Not a hole: verifyServer replaces Go's check, because a node is known by
+		// Not a hole: dialTLS sets verifyServer in place of Go's check, because a node is known by
 		// the URI in its certificate and may have moved to another address.
 		InsecureSkipVerify: true,
-		VerifyConnection:   verifyServer(pool),
 	}
 	switch {
 	case cfg.Certificate != nil:
@@ -191,28 +190,54 @@ func (cfg *Config) tls(needed bool) (*tls.Config, error) {
 	return t, nil
 }
 
+var dialer = &net.Dialer{Timeout: dialTimeout, KeepAlive: 15 * time.Second}
+
+// dialTLS connects and checks the server. net/http's own way would not tell the
+// check which host was dialled when that is an IP address.
+func dialTLS(base *tls.Config) func(context.Context, string, string) (net.Conn, error) {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		host, _, err := net.SplitHostPort(addr)
+		if err != nil {
+			return nil, err
+		}
+		raw, err := dialer.DialContext(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		cfg := base.Clone()
+		cfg.ServerName = host
+		cfg.VerifyConnection = func(cs tls.ConnectionState) error { return verifyServer(cs, base.RootCAs, host) }
+		conn := tls.Client(raw, cfg)
+		ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+		defer cancel()
+		if err := conn.HandshakeContext(ctx); err != nil {
+			raw.Close()
+			return nil, err
+		}
+		return conn, nil
+	}
+}
+
 // verifyServer accepts a certificate by the cluster's CA that is made for servers
 // and either names a node (chancery://<cluster>/node/<id>) or the host dialled.
-func verifyServer(pool *x509.CertPool) func(tls.ConnectionState) error {
-	return func(cs tls.ConnectionState) error {
-		if len(cs.PeerCertificates) == 0 {
-			return fmt.Errorf("the server showed no certificate")
-		}
-		leaf := cs.PeerCertificates[0]
-		between := x509.NewCertPool()
-		for _, cert := range cs.PeerCertificates[1:] {
-			between.AddCert(cert)
-		}
-		_, err := leaf.Verify(x509.VerifyOptions{Roots: pool, Intermediates: between, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}})
-		if err != nil {
-			return fmt.Errorf("the server's certificate is not by the cluster's CA: %w", err)
-		}
-		if len(leaf.URIs) == 1 && leaf.URIs[0].Scheme == "chancery" && strings.HasPrefix(leaf.URIs[0].Path, "/node/") {
-			return nil
-		}
-		if err := leaf.VerifyHostname(cs.ServerName); err != nil {
-			return fmt.Errorf("the server is no node of a Chancery cluster: %w", err)
-		}
+func verifyServer(cs tls.ConnectionState, pool *x509.CertPool, host string) error {
+	if pool == nil {
+		return fmt.Errorf("no CA of the cluster is known")
+	}
+	leaf := cs.PeerCertificates[0] // a TLS 1.3 server always shows one
+	between := x509.NewCertPool()
+	for _, cert := range cs.PeerCertificates[1:] {
+		between.AddCert(cert)
+	}
+	_, err := leaf.Verify(x509.VerifyOptions{Roots: pool, Intermediates: between, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}})
+	if err != nil {
+		return fmt.Errorf("the server's certificate is not by the cluster's CA: %w", err)
+	}
+	if len(leaf.URIs) == 1 && leaf.URIs[0].Scheme == "chancery" && strings.HasPrefix(leaf.URIs[0].Path, "/node/") {
 		return nil
 	}
+	if err := leaf.VerifyHostname(host); err != nil {
+		return fmt.Errorf("the server is no node of a Chancery cluster: %w", err)
+	}
+	return nil
 }

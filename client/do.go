@@ -19,7 +19,7 @@ import (
 const (
 	firstPause = 100 * time.Millisecond // after the first round over all nodes
 	maxPause   = time.Second            // an election takes 2 s: no longer than half of it
-	deadRounds = 4                      // rounds in which no node answered at all, before giving up
+	deadRounds = 4                      // rounds without a node that waiting may help, before giving up
 )
 
 // do carries a call out: it tries node after node, round after round, until one
@@ -47,7 +47,7 @@ func (c *Client) do(ctx context.Context, cl *call, out any) (io.ReadCloser, erro
 			if !r.retry {
 				return nil, t.verdict(r.err)
 			}
-			answered = answered || r.answered
+			answered = answered || r.answered && hopeful(r.err)
 			pause = max(pause, min(r.after, maxPause))
 		}
 		if dead++; answered {
@@ -57,6 +57,13 @@ func (c *Client) do(ctx context.Context, cl *call, out any) (io.ReadCloser, erro
 			return nil, t.exhausted(ctx)
 		}
 	}
+}
+
+// hopeful reports whether waiting may help: a node that lacks the instance, or whose
+// token refused the PIN, says the same thing in a second.
+func hopeful(err error) bool {
+	code := wire.CodeOf(err)
+	return code != wire.InstanceNotHere && code != wire.KeystoreLocked
 }
 
 // order lists the base URLs in the order to try them.
