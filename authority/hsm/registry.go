@@ -24,8 +24,8 @@ const (
 type Config struct {
 	Driver string // DriverPKCS11 or DriverSoft
 
-	// pkcs11. Exactly one of TokenLabel and TokenSerial selects the token; slot
-	// numbers change over a restart and are not offered.
+	// pkcs11. TokenLabel, TokenSerial or both select the token; slot numbers change
+	// over a restart and are not offered.
 	Module      string // path of the PKCS#11 shared library
 	TokenLabel  string
 	TokenSerial string

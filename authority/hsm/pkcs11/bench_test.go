@@ -18,12 +18,12 @@ import (
 // BenchmarkSign compares three ways to sign with one P-256 key at two sessions: the
 // bare binding (C_SignInit and C_Sign), crypto11's Signer, and this driver.
 //
-//	go test -run '^$' -bench Sign -benchtime 20x ./authority/hsm/pkcs11
+//	go test -run '^$' -bench Sign -benchtime 100x ./authority/hsm/pkcs11
 //
-// Short rounds of the three alternate, so that a busy machine hurts them alike; the
-// ratios to the bare binding are what counts.
+// Short rounds of the three alternate and the fastest round of each counts, because
+// a busy machine only ever adds time; the ratios to the bare binding are what counts.
 func BenchmarkSign(b *testing.B) {
-	const sessions, each = 2, 500
+	const sessions, each = 2, 200
 	tokens := hsmtest.NewSoftHSM(b, "bench")
 	cfg := tokens.Config("bench")
 	cfg.Concurrency = sessions
@@ -36,9 +36,9 @@ func BenchmarkSign(b *testing.B) {
 		b.Fatal(err)
 	}
 	ways := []struct {
-		name  string
-		sign  func(session int, digest []byte) error
-		spent time.Duration
+		name string
+		sign func(session int, digest []byte) error
+		best time.Duration // of one round
 	}{
 		{name: "raw", sign: rawSigner(b, s, ref.ID[:], sessions)},
 		{name: "crypto11", sign: func(_ int, digest []byte) error {
@@ -66,13 +66,15 @@ func BenchmarkSign(b *testing.B) {
 				})
 			}
 			wg.Wait()
-			ways[i].spent += time.Since(start)
+			if spent := time.Since(start); ways[i].best == 0 || spent < ways[i].best {
+				ways[i].best = spent
+			}
 		}
 	}
 	for _, way := range ways {
-		b.ReportMetric(float64(way.spent.Nanoseconds())/float64(b.N*sessions*each), "ns/"+way.name)
+		b.ReportMetric(float64(way.best.Nanoseconds())/float64(sessions*each), "ns/"+way.name)
 		if way.name != "raw" {
-			b.ReportMetric(float64(ways[0].spent)/float64(way.spent), way.name+"/raw")
+			b.ReportMetric(float64(ways[0].best)/float64(way.best), way.name+"/raw")
 		}
 	}
 	b.ReportMetric(0, "ns/op") // the mixture means nothing

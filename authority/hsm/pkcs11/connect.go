@@ -13,9 +13,13 @@ import (
 	"github.com/chancery-project/chancery/authority/hsm"
 )
 
-// poolWait bounds crypto11's wait for one of its sessions. There are as many as
-// workers, so waiting at all means that one was lost.
-const poolWait = 5 * time.Second
+// crypto11 gets two sessions: one that keeps the login and one to generate in, which
+// only the exclusive holder of the gate uses. Waiting for it at all means that it was
+// lost.
+const (
+	poolSessions = 2
+	poolWait     = 5 * time.Second
+)
 
 // connect finds the token, logs in once and reads its mechanisms. The caller holds
 // the module's gate exclusively.
@@ -25,6 +29,9 @@ func (s *Store) connect() error {
 		return err
 	}
 	s.fitSessions(t)
+	if t.info.Flags&pkcs11.CKF_USER_PIN_COUNT_LOW != 0 {
+		s.log.Warn("a wrong PIN was given to the token since the last good login", "node", s.cfg.NodeName, "token", t.info.Label)
+	}
 	p11, err := s.login(t)
 	if err != nil {
 		return err
@@ -64,15 +71,15 @@ func (s *Store) preflight() (t token, err error) {
 	return t, admitPIN(s.module, t, s.pin)
 }
 
-// fitSessions lowers the concurrency to what the token's sessions allow: per worker
-// one of crypto11 and one raw, the same for the admin worker, one that keeps the
-// login, and all of that at most 80 % of the limit, because other programs need some.
+// fitSessions lowers the concurrency to what the token's sessions allow: one per
+// worker, one for the admin worker, crypto11's, and all of them at most 80 % of the
+// limit, because other programs need some.
 func (s *Store) fitSessions(t token) {
 	limit := t.sessionLimit()
 	if limit == 0 || s.signers != nil {
 		return
 	}
-	most := max((int(min(limit, 1<<16))*8/10-3)/2, 1)
+	most := max(int(min(limit, 1<<16))*8/10-1-poolSessions, 1)
 	if s.cfg.Concurrency > most {
 		s.log.Warn("concurrency lowered to the token's sessions", "node", s.cfg.NodeName,
 			"concurrency", most, "configured", s.cfg.Concurrency, "token_sessions", limit)
@@ -85,7 +92,7 @@ func (s *Store) login(t token) (*crypto11.Context, error) {
 	cfg := &crypto11.Config{
 		Path:            s.module.path,
 		Pin:             string(s.pin),
-		MaxSessions:     s.cfg.Concurrency + 2, // the admin worker's and the one that keeps the login
+		MaxSessions:     poolSessions,
 		PoolWaitTimeout: poolWait,
 	}
 	if t.info.SerialNumber != "" {

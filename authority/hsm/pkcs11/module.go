@@ -24,7 +24,7 @@ const gateSize = 1 << 20
 // exclusiveWait bounds how long a generation, destruction or recovery waits for the
 // calls inside the device. While it waits no new call gets in, so a hung one must
 // not be waited for.
-const exclusiveWait = 10 * time.Second
+const exclusiveWait = 5 * time.Second
 
 // module is one PKCS#11 library in this process. C_Initialize and C_Finalize concern
 // all of its tokens at once; crypto11 counts its contexts and finalizes with the
@@ -172,7 +172,7 @@ func (m *module) recover(ctx context.Context, s *Store, failed uint64) error {
 	return own
 }
 
-// attach connects a new store. The caller does not hold the gate.
+// attach connects a new store and starts its workers. The caller does not hold the gate.
 func (m *module) attach(ctx context.Context, s *Store) error {
 	if err := m.enter(ctx, true); err != nil {
 		return fmt.Errorf("open token: %w: %w", hsm.ErrUnavailable, err)
@@ -181,6 +181,7 @@ func (m *module) attach(ctx context.Context, s *Store) error {
 	if err := s.connect(); err != nil {
 		return err
 	}
+	s.start() // before another store's recovery can see s
 	m.stores = append(m.stores, s)
 	return nil
 }

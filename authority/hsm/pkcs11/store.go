@@ -77,7 +77,6 @@ func Open(ctx context.Context, cfg hsm.Config, log *slog.Logger) (*Store, error)
 	if err := m.attach(ctx, s); err != nil {
 		return nil, err
 	}
-	s.start()
 	return s, nil
 }
 
