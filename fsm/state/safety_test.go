@@ -1,0 +1,103 @@
+package state_test
+
+import (
+	"fmt"
+
+	"pgregory.net/rapid"
+
+	"github.com/chancery-project/chancery/fsm/command"
+	"github.com/chancery-project/chancery/fsm/lifecycle"
+	"github.com/chancery-project/chancery/fsm/state"
+)
+
+// version holds one version against the model and against its own past: nothing
+// that was revoked, withdrawn or ended comes back to signing or to the trust set.
+func (l *law) version(t *rapid.T, view *state.View, v *lifecycle.Version, cmd *command.Command) {
+	id := fmt.Sprint(v.Key, "/", v.Number)
+	fail := func(format string, args ...any) {
+		t.Fatalf("after %s: version %s: %s\n%+v", cmd.Body.Kind(), id, fmt.Sprintf(format, args...), v)
+	}
+	want := l.states[id]
+	if want == nil {
+		fail("nobody made it")
+	}
+	if v.State != want.state || v.State == lifecycle.Suspended && v.SuspendedFrom != want.from || v.State != lifecycle.Suspended && v.SuspendedFrom != 0 {
+		fail("it is %s (from %s), the model says %s (from %s)", v.State, v.SuspendedFrom, want.state, want.from)
+	}
+	if v.Erasing != want.erasing {
+		fail("its erasure goes on: %t, the model says %t", v.Erasing, want.erasing)
+	}
+	if v.InTrustSet() && (l.out[id] || l.final[v.State] || v.PublishedAt == 0) {
+		fail("it is in the trust set")
+	}
+	if !v.InTrustSet() && v.PublishedAt != 0 {
+		l.out[id] = true
+	}
+	if r := l.reason[id]; r != "" && (v.Revocation == nil || !v.Revocation.Reason.IsCompromise()) {
+		fail("it was revoked for %s and says %+v", r, v.Revocation)
+	}
+	if v.State == lifecycle.Deactivated || l.final[v.State] {
+		l.ended[id] = true
+	}
+	open := l.closed[id] == nil
+	trusted := map[string]bool{}
+	for _, i := range view.Instances(v.Key, v.Number) {
+		l.instance(t, view, v, i, cmd)
+		if i.InTrustSet(v) {
+			trusted[i.KID] = true
+			if !open && !l.closed[id][i.KID] {
+				fail("it has ended and the new key %s is trusted", i.KID)
+			}
+		}
+	}
+	if open && l.ended[id] {
+		l.closed[id] = trusted
+	}
+}
+
+func (l *law) instance(t *rapid.T, view *state.View, v *lifecycle.Version, i *lifecycle.Instance, cmd *command.Command) {
+	id := fmt.Sprint(i.Key, "/", i.Version, "@", i.Node.Short())
+	fail := func(format string, args ...any) {
+		t.Fatalf("after %s: instance %s of a %s version: %s\n%+v", cmd.Body.Kind(), id, v.State, fmt.Sprintf(format, args...), i)
+	}
+	signs, trusted := i.MaySign(v), i.InTrustSet(v)
+	switch {
+	case signs && !trusted:
+		fail("it signs and nobody trusts it")
+	case signs && v.State != lifecycle.Active:
+		fail("it signs")
+	case signs && l.ended[fmt.Sprint(v.Key, "/", v.Number)]:
+		fail("its version had ended and it signs")
+	case signs && l.mute[id]:
+		fail("it was revoked and signs")
+	case signs && view.Node(i.Node).Status == lifecycle.Removed:
+		fail("its node was removed and it signs")
+	case trusted && l.out[id]:
+		fail("it came back into the trust set")
+	case trusted && i.Condition == lifecycle.InstanceBad:
+		fail("it is compromised and trusted")
+	case i.Condition == lifecycle.Ready && i.Revocation != nil:
+		fail("it is revoked and ready")
+	case v.State == lifecycle.Compromised && i.Condition == lifecycle.Ready:
+		fail("its version is compromised and it is ready")
+	}
+	if c := l.gone[id]; c == lifecycle.Erased && i.Condition != c || c == lifecycle.InstanceBad && i.Condition != c && i.Condition != lifecycle.Erased {
+		fail("it was %s", c)
+	}
+	if i.AdmittedAt != 0 {
+		k := view.Key(v.Key)
+		waited := i.AdmittedAt >= i.PublishedAt.Add(k.Policy.Lead)
+		if i.PublishedAt == 0 || !waited && v.ActivatedAt != i.AdmittedAt {
+			fail("it was admitted without its lead")
+		}
+	}
+	if !trusted && i.PublishedAt != 0 {
+		l.out[id] = true
+	}
+	if i.Revocation != nil {
+		l.mute[id] = true
+	}
+	if i.Condition == lifecycle.Erased || i.Condition == lifecycle.InstanceBad {
+		l.gone[id] = i.Condition
+	}
+}
