@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"net/http"
 	"strconv"
@@ -123,4 +124,34 @@ func WriteError(w http.ResponseWriter, e *wire.Error) {
 	}
 	w.WriteHeader(e.HTTPStatus())
 	_, _ = w.Write(append(body, '\n')) // the caller has gone: nobody is left to tell
+}
+
+// AppendPosition appends the member position to a JSON object.
+func AppendPosition(b []byte, p state.Position) []byte {
+	b = append(b, `"position":{"epoch":`...)
+	b = strconv.AppendUint(b, p.Epoch, 10)
+	b = append(b, `,"index":`...)
+	b = strconv.AppendUint(b, p.Index, 10)
+	b = append(b, `,"log_size":`...)
+	b = strconv.AppendUint(b, p.LogSize, 10)
+	b = append(b, `,"log_root":"`...)
+	b = base64.StdEncoding.AppendEncode(b, p.LogRoot[:])
+	return append(b, `"}`...)
+}
+
+// AppendAge appends the members position, as_of and freshness, with which rendered
+// answers end, to a JSON object that is open and has members.
+func AppendAge(b []byte, snap ledger.Snapshot) []byte {
+	b = AppendPosition(b, snap.Position())
+	b = append(b, `,"as_of":`...)
+	if snap.AsOf.IsZero() {
+		b = append(b, "null"...)
+	} else {
+		b = append(b, '"')
+		b = snap.AsOf.UTC().AppendFormat(b, "2006-01-02T15:04:05.000Z")
+		b = append(b, '"')
+	}
+	b = append(b, `,"freshness":"`...)
+	b = append(b, FreshnessOf(snap)...)
+	return append(b, '"')
 }

@@ -61,15 +61,6 @@ func (b *Buckets) Take(name string) error {
 		WithHint("wait %d s, then send fewer at once", b.Wait())
 }
 
-// Empty reports whether the name has no token left, without taking one.
-func (b *Buckets) Empty(name string) bool {
-	if b.rate.PerSecond == 0 {
-		return false
-	}
-	found, ok := b.buckets.Load(name)
-	return ok && found.(*bucket).TokensAt(b.now()) < 1
-}
-
 // Wait is in how many whole seconds an empty bucket has a token again.
 func (b *Buckets) Wait() int { return max(1, int(math.Ceil(1/b.rate.PerSecond))) }
 

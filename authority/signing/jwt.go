@@ -22,6 +22,7 @@ const MaxClaimsBytes = 16 << 10
 type Token struct {
 	Signature
 	Compact string
+	Type    string         // typ of the header
 	Claims  map[string]any // as signed
 }
 
@@ -63,7 +64,7 @@ func (s *Signer) SignJWT(ctx context.Context, caller authority.Caller, requestID
 	if err != nil {
 		return nil, err
 	}
-	return &Token{Signature: sig, Claims: set, Compact: string(signing) + "." + base64.RawURLEncoding.EncodeToString(raw)}, nil
+	return &Token{Signature: sig, Claims: set, Type: typ, Compact: string(signing) + "." + base64.RawURLEncoding.EncodeToString(raw)}, nil
 }
 
 // JOSESignature is the signature as RFC 7518 writes it: r||s for ECDSA.

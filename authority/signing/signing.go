@@ -100,6 +100,7 @@ type Signature struct {
 	Bytes    []byte
 	Kind     string // "message" or "digest": what the input was
 	Hash     lifecycle.Hash
+	JWS      []byte // SignJWS only: the compact form with a detached payload
 	Position state.Position
 }
 
@@ -223,7 +224,9 @@ func (j *job) prepare(verb string, in Input) ([]byte, error) {
 		return nil, refuse("invalid", "", "send either message or digest")
 	case in.Digest != nil:
 		return j.prepareDigest(in, p)
-	case verb != "jwt" && !p.Allows(lifecycle.InputMessage):
+	case verb == "jws" && !p.Allows(lifecycle.InputJWS):
+		return nil, refuse("input_refused", "chancery key policy get "+string(j.key.ID), "the policy of %s does not allow signing a JWS", j.key.ID)
+	case verb == "sign" && !p.Allows(lifecycle.InputMessage):
 		return nil, refuse("input_refused", "send the digest", "the policy of %s does not allow signing a message", j.key.ID)
 	case len(in.Message) > MaxMessageBytes:
 		return nil, refuse("too_large", "hash it and send the digest", "a message of %d bytes: at most %d are signed directly", len(in.Message), MaxMessageBytes)

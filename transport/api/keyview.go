@@ -1,0 +1,218 @@
+package api
+
+import (
+	"encoding/hex"
+	"encoding/json"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/chancery-project/chancery/authority"
+	"github.com/chancery-project/chancery/authority/publish"
+	"github.com/chancery-project/chancery/authority/rotation"
+	"github.com/chancery-project/chancery/fsm/ledger"
+	"github.com/chancery-project/chancery/fsm/lifecycle"
+	"github.com/chancery-project/chancery/fsm/state"
+	"github.com/chancery-project/chancery/transport"
+	"github.com/chancery-project/chancery/transport/wire"
+)
+
+// keyCache keeps rendered `key show` bodies without their last members, which
+// change with every answer. An entry holds for one position and one second: the
+// first because rows may have moved, the second because use counts and plans do.
+type keyCache struct {
+	bodies sync.Map // lifecycle.KeyID -> *keyBody
+	count  atomic.Int64
+}
+
+type keyBody struct {
+	epoch, index uint64
+	second       int64
+	prefix       []byte // JSON up to `"position":`
+}
+
+// maxKeyBodies bounds the cache: a few KiB each.
+const maxKeyBodies = 4096
+
+func (k *keyCache) get(id lifecycle.KeyID, p state.Position, now time.Time) []byte {
+	if found, ok := k.bodies.Load(id); ok {
+		if b := found.(*keyBody); b.index == p.Index && b.epoch == p.Epoch && b.second == now.Unix() {
+			return b.prefix
+		}
+	}
+	return nil
+}
+
+func (k *keyCache) put(id lifecycle.KeyID, p state.Position, now time.Time, prefix []byte) {
+	if _, ok := k.bodies.Swap(id, &keyBody{p.Epoch, p.Index, now.Unix(), prefix}); !ok && k.count.Add(1) > maxKeyBodies {
+		k.bodies.Clear()
+		k.count.Store(0)
+	}
+}
+
+// renderKey is the body of `key show`.
+func (a *API) renderKey(snap ledger.Snapshot, k *lifecycle.Key) ([]byte, error) {
+	now, p := a.Clock(), snap.Position()
+	prefix := a.keys.get(k.ID, p, now)
+	if prefix == nil {
+		show, err := a.keyView(snap.View, k, now)
+		if err != nil {
+			return nil, err
+		}
+		whole, err := json.Marshal(show)
+		if err != nil {
+			return nil, err
+		}
+		// wire.Key ends with position, as_of and freshness, in this order.
+		end := strings.LastIndex(string(whole), `"position":`)
+		prefix = whole[:end:end]
+		a.keys.put(k.ID, p, now, prefix)
+	}
+	return appendAge(prefix, snap), nil
+}
+
+// appendAge completes a cached body with the members that say which state it was
+// computed from.
+func appendAge(prefix []byte, snap ledger.Snapshot) []byte {
+	b := make([]byte, len(prefix), len(prefix)+256)
+	copy(b, prefix)
+	return append(transport.AppendAge(b, snap), "}\n"...)
+}
+
+// keyView makes the answer object, position and age left out.
+func (a *API) keyView(v *state.View, k *lifecycle.Key, now time.Time) (*wire.Key, error) {
+	at := lifecycle.Instant(now.UnixMilli())
+	set, err := a.Sets.Set(v, k.ID)
+	if err != nil {
+		return nil, err
+	}
+	show := &wire.Key{
+		Name: string(k.ID), Purpose: k.Purpose, Alg: k.Alg, Bits: k.Bits, Custody: k.Custody, Node: nodeName(v, k.Node),
+		Owner: k.Owner, BusinessReason: k.Reason, ConfirmBy: wire.Time(k.ConfirmBy), Labels: labels(k.Labels),
+		ActiveVersion: k.Active, Created: origin(k.Created), PolicyVersion: k.PolicyVersion, Policy: &k.Policy,
+		TrustSet:  wire.TrustSet{Digest: set.Digest, URL: a.publicURL(v) + wire.Path(wire.PathKeyJWKS, string(k.ID)), MaxAgeSeconds: int64(set.MaxAge(at) / time.Second)},
+		Versions:  a.versions(v, k),
+		Rotation:  rotationView(v, k, at),
+		Consumers: wire.Consumers{Lapsed: []string{}},
+	}
+	return show, nil
+}
+
+// versions of a key, newest first.
+func (a *API) versions(v *state.View, k *lifecycle.Key) []wire.Version {
+	list := v.Versions(k.ID)
+	out := make([]wire.Version, 0, len(list))
+	for n := len(list) - 1; n >= 0; n-- {
+		ver := list[n]
+		created := origin(ver.Created)
+		w := wire.Version{Version: ver.Number, State: ver.State, Since: wire.Time(ver.SinceAt), InTrustSet: ver.InTrustSet(),
+			Revocation: revocation(ver.Revocation), Created: &created, PublishedAt: wire.Time(ver.PublishedAt),
+			ActivatedAt: wire.Time(ver.ActivatedAt), DeactivatedAt: wire.Time(ver.DeactivatedAt), DestroyAt: wire.Time(ver.DestroyAt),
+			Instances: []wire.Instance{}}
+		if ver.State == lifecycle.Suspended {
+			w.SuspendedFrom = wire.Text(ver.SuspendedFrom.String())
+		}
+		for _, i := range v.Instances(k.ID, ver.Number) {
+			w.Instances = append(w.Instances, a.instance(v, ver, i))
+		}
+		out = append(out, w)
+	}
+	return out
+}
+
+func (a *API) instance(v *state.View, ver *lifecycle.Version, i *lifecycle.Instance) wire.Instance {
+	w := wire.Instance{KID: wire.Text(i.KID), Node: nodeName(v, i.Node), NodeID: string(i.Node), Condition: i.Condition,
+		CKAID: i.CKAID.String(), Driver: wire.Text(i.Driver), Attributes: i.Attributes, PublishedAt: wire.Time(i.PublishedAt),
+		MaySign: i.MaySign(ver), Revocation: revocation(i.Revocation), Detail: i.Detail}
+	if n := v.Node(i.Node); n == nil || !n.Signs() {
+		w.MaySign = false
+	}
+	if len(i.SPKI) > 0 {
+		w.SPKISHA256 = wire.Text(authority.SPKIHash(i.SPKI))
+		w.PEM = string(publish.EncodePEM(i.SPKI))
+	}
+	w.Signatures, w.LastUsedAt = a.usage.of(i.KID)
+	return w
+}
+
+func rotationView(v *state.View, k *lifecycle.Key, now lifecycle.Instant) *wire.Rotation {
+	p := rotation.Explain(v, k.ID, now)
+	r := &wire.Rotation{Phase: string(p.Phase), Version: p.Version, Next: p.Next, EarliestAt: wire.Time(p.EarliestAt), WaitsFor: []wire.Blocker{}}
+	for _, w := range p.WaitsFor {
+		b := wire.Blocker{Kind: w.Kind, Name: w.Name, Owner: k.Owner, Since: wire.Time(w.SinceAt), Hint: w.Hint}
+		if b.Name == "" {
+			b.Name = w.Detail
+		}
+		r.WaitsFor = append(r.WaitsFor, b)
+	}
+	return r
+}
+
+// publicURL is the base of published links.
+func (a *API) publicURL(v *state.View) string {
+	if c := v.Cluster(); c != nil && c.Settings.PublicURL != "" {
+		return strings.TrimSuffix(c.Settings.PublicURL, "/")
+	}
+	if a.PublicURL != "" {
+		return strings.TrimSuffix(a.PublicURL, "/")
+	}
+	if n := v.Node(a.Service.Ledger().NodeID()); n != nil {
+		return "https://" + n.Addrs.Public
+	}
+	return ""
+}
+
+func origin(o lifecycle.Origin) wire.Origin {
+	return wire.Origin{At: wire.Time(o.At), By: o.By, RequestID: o.RequestID, Index: o.Index, Approvals: []wire.Approval{}}
+}
+
+func revocation(r *lifecycle.Revocation) *wire.Revocation {
+	if r == nil {
+		return nil
+	}
+	return &wire.Revocation{Reason: r.Reason, At: wire.Time(r.At), By: r.By, CompromisedSince: wire.Time(r.CompromisedSince), Comment: r.Comment, Index: r.Index}
+}
+
+func labels(list []lifecycle.Label) map[string]string {
+	m := make(map[string]string, len(list))
+	for _, l := range list {
+		m[l.Name] = l.Value
+	}
+	return m
+}
+
+func nodeName(v *state.View, id lifecycle.NodeID) string {
+	if id == "" {
+		return ""
+	}
+	if n := v.Node(id); n != nil {
+		return n.Name
+	}
+	return id.Short()
+}
+
+func hexOf(b []byte) string { return hex.EncodeToString(b) }
+
+// usage counts the signatures this node has released since it started, by kid.
+type usage struct{ kids sync.Map } // kid -> *used
+
+type used struct{ count, lastAt atomic.Int64 }
+
+func (u *usage) add(kid string, n int, at time.Time) {
+	found, ok := u.kids.Load(kid)
+	if !ok {
+		found, _ = u.kids.LoadOrStore(kid, new(used))
+	}
+	k := found.(*used)
+	k.count.Add(int64(n))
+	k.lastAt.Store(at.UnixMilli())
+}
+
+func (u *usage) of(kid string) (uint64, wire.Time) {
+	if found, ok := u.kids.Load(kid); ok && kid != "" {
+		k := found.(*used)
+		return uint64(k.count.Load()), wire.Time(k.lastAt.Load())
+	}
+	return 0, 0
+}

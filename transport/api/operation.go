@@ -1,0 +1,333 @@
+package api
+
+import (
+	"context"
+
+	"github.com/chancery-project/chancery/authority"
+	"github.com/chancery-project/chancery/authority/access"
+	"github.com/chancery-project/chancery/fsm/command"
+	"github.com/chancery-project/chancery/fsm/lifecycle"
+	"github.com/chancery-project/chancery/fsm/state"
+	"github.com/chancery-project/chancery/transport"
+	"github.com/chancery-project/chancery/transport/wire"
+)
+
+// asked is what a change was about, as its caller put it.
+type asked struct {
+	verb    string
+	kind    command.Kind
+	key     string
+	subject string
+	reason  lifecycle.Reason
+	since   wire.Time
+	comment string
+	final   bool // committed is its last level, whatever its kind
+}
+
+// operation is the answer to a change: what came of it, after waiting for the level
+// that was asked for.
+func (c *call) operation(a asked, r authority.Result, err error) (any, error) {
+	if r.Outcome.Replayed {
+		c.w.Header()[wire.HeaderReplayed] = []string{"true"}
+	}
+	if err != nil {
+		return nil, err
+	}
+	v := c.Service.View()
+	if r.DryRun {
+		c.snap.View = v
+		return c.plan(v, a, r), nil
+	}
+	levels := authority.Levels(a.kind)
+	if a.final {
+		levels = levels[:1]
+	}
+	reached := true
+	if n := len(r.Outcome.Versions); n > 0 && c.level != "" && c.level != authority.Committed {
+		v, reached = c.await(r.Outcome.Key, r.Outcome.Versions[n-1], c.level)
+	}
+	if !reached {
+		c.status = accepted
+	}
+	c.snap.View = v
+	op := wire.Operation{RequestID: r.RequestID, Verb: a.verb, Actor: c.caller.Principal, Subject: a.subject, Key: a.key,
+		Versions: r.Outcome.Versions, Reason: a.reason, CompromisedSince: a.since, Comment: a.comment}
+	at := lifecycle.Instant(c.began.UnixMilli())
+	if stored, err := v.Operation(c.caller.Principal, r.RequestID); err == nil && stored != nil {
+		at = stored.At
+	}
+	c.progress(&op, v, a.kind, levels, at, r.Outcome)
+	return &op, nil
+}
+
+// await holds the request for a level, until its time is up or the node stops.
+func (c *call) await(key lifecycle.KeyID, version uint64, l authority.Level) (*state.View, bool) {
+	ctx, cancel := context.WithTimeout(c.r.Context(), c.hold)
+	defer cancel()
+	go func() {
+		select {
+		case <-c.stopping:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	c.metrics.held.Inc()
+	defer c.metrics.held.Dec()
+	return c.Service.Await(ctx, key, version, l)
+}
+
+// progress fills in the levels of an operation that took effect at the given time.
+func (a *API) progress(op *wire.Operation, v *state.View, k command.Kind, levels []authority.Level, at lifecycle.Instant, o state.Outcome) {
+	op.Position = transport.Position(v.Position())
+	op.Reached, op.Complete = wire.Committed, len(levels) == 1
+	op.Committed = &wire.Reached{At: wire.Time(at), Index: o.Index}
+	op.Next = []string{}
+	if k == command.KindRevoke {
+		a.revoked(op, v, o.Key, at)
+	}
+	if len(levels) == 1 || len(o.Versions) == 0 {
+		return
+	}
+	version := o.Versions[len(o.Versions)-1]
+	p := authority.ProgressOf(v, o.Key, version)
+	level := func(l authority.Level) *wire.Reached {
+		when := p.At(l)
+		if when == 0 {
+			return &wire.Reached{}
+		}
+		op.Reached, op.Complete = string(l), l == levels[len(levels)-1]
+		return &wire.Reached{At: wire.Time(when), MS: max(0, int64(when-at))}
+	}
+	for _, l := range levels[1:] {
+		switch l {
+		case authority.Prepared:
+			op.Prepared = level(l)
+		case authority.Published:
+			op.Published = &wire.PublishedAt{At: level(l).At}
+		case authority.Activated:
+			op.Active = level(l)
+		case authority.Destroyed:
+			op.Destroyed = level(l)
+			if ver := v.Version(o.Key, version); ver != nil && !op.Complete {
+				op.Destroyed.By = wire.Time(ver.DestroyAt)
+			}
+		}
+	}
+	if op.Complete {
+		return
+	}
+	if p.Ended {
+		op.Complete = true
+		return
+	}
+	op.Next = append(op.Next, "chancery wait "+op.RequestID+" --for "+string(levels[len(levels)-1]))
+	if key := v.Key(o.Key); key != nil && k != command.KindScheduleDestroy {
+		op.WaitsFor = rotationView(v, key, lifecycle.Instant(a.Clock().UnixMilli())).WaitsFor
+	}
+}
+
+// revoked says what a revocation means for those who verify.
+func (a *API) revoked(op *wire.Operation, v *state.View, id lifecycle.KeyID, at lifecycle.Instant) {
+	op.Nodes, op.StillTrusting = []wire.NodeOutcome{}, []wire.Consumer{}
+	k := v.Key(id)
+	if k == nil {
+		return
+	}
+	op.Published = &wire.PublishedAt{At: wire.Time(at), CachesExpireBy: map[string]wire.Time{"jwks": wire.Time(at.Add(longestCached(k)))}}
+	if k.Active == 0 {
+		op.Next = append(op.Next, "chancery key rotate "+string(id))
+	}
+}
+
+// longestCached is how long a JWKS answer of the key may have been kept by a cache.
+func longestCached(k *lifecycle.Key) lifecycle.Milliseconds {
+	if k.Policy.Lead > 0 {
+		return min(k.Policy.JWKSMaxAge, k.Policy.Lead)
+	}
+	return k.Policy.JWKSMaxAge
+}
+
+// verbs names the request that a command came from.
+var verbs = map[command.Kind]string{
+	command.KindCreateKey: "create", command.KindPrepareVersion: "rotate", command.KindActivateVersion: "activate",
+	command.KindSuspendVersion: "suspend", command.KindResumeVersion: "resume", command.KindDeactivateVersion: "deactivate",
+	command.KindRevoke: "revoke", command.KindScheduleDestroy: "destroy", command.KindSetPolicy: "policy set",
+	command.KindWithdrawVersion: "withdraw", command.KindAddPrincipal: "principal add", command.KindRevokePrincipal: "principal revoke",
+	command.KindAddToken: "token create", command.KindRevokeToken: "token revoke", command.KindAddJoinToken: "node token",
+	command.KindSetNodeRoles: "node promote", command.KindSetNodeStatus: "node status", command.KindSetSettings: "cluster set",
+}
+
+// stored renders a remembered request. Its details come out of the lifecycle log.
+func (c *call) stored(v *state.View, op *state.Operation) (*wire.Operation, error) {
+	w := &wire.Operation{RequestID: op.RequestID, Verb: verbs[op.Kind], Actor: op.Actor, Key: string(op.Outcome.Key), Versions: op.Outcome.Versions}
+	if w.Verb == "" {
+		w.Verb = op.Kind.String()
+	}
+	if w.Key == "" {
+		w.Subject = op.Outcome.Subject
+	}
+	if !op.Outcome.OK() {
+		w.Complete, w.Position = true, transport.Position(v.Position())
+		w.Error = transport.Failure(op.Outcome.Err())
+		w.Error.RequestID = op.RequestID
+		return w, nil
+	}
+	levels := authority.Levels(op.Kind)
+	err := eachLeafOf(v, op.Outcome.Index, func(l *state.Leaf) {
+		if l.Reason != "" && w.Reason == "" {
+			w.Reason = lifecycle.Reason(l.Reason)
+		}
+		if l.Kind == "key.destroy_cancelled" {
+			w.Verb, levels = "destroy cancel", levels[:1]
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, n := range w.Versions {
+		if ver := v.Version(op.Outcome.Key, n); ver != nil && ver.Revocation != nil && ver.Revocation.Index == op.Outcome.Index {
+			w.Reason, w.CompromisedSince, w.Comment = ver.Revocation.Reason, wire.Time(ver.Revocation.CompromisedSince), ver.Revocation.Comment
+		}
+	}
+	c.progress(w, v, op.Kind, levels, op.At, op.Outcome)
+	return w, nil
+}
+
+// eachLeafOf calls fn for the leaves of one entry.
+func eachLeafOf(v *state.View, index uint64, fn func(*state.Leaf)) error {
+	if index == 0 {
+		return nil
+	}
+	first, err := v.LeafAfter(index - 1)
+	if err != nil {
+		return err
+	}
+	return v.Leaves(first, func(_ uint64, l *state.Leaf, _ []byte) bool {
+		if l.Index != index {
+			return false
+		}
+		fn(l)
+		return true
+	})
+}
+
+// sees reports whether the caller may look at the requests of others.
+func (c *call) sees(actor string) bool {
+	return actor == c.caller.Principal || access.Decide(c.snap.Principal(c.caller.Principal), access.LogRead, "").Allowed
+}
+
+// find looks a request up by its id, and by whoever made it.
+func (c *call) find(v *state.View, id string) (found *state.Operation, err error) {
+	err = v.Operations(id, func(op *state.Operation) bool {
+		if op.RequestID != id {
+			return false
+		}
+		if c.sees(op.Actor) {
+			found = op
+		}
+		return found == nil
+	})
+	return found, err
+}
+
+func (c *call) showOperation() (any, error) {
+	id := c.name()
+	if _, err := command.RequestTime(id); err != nil {
+		return nil, wire.Errorf(wire.Invalid, "%v", err)
+	}
+	level := authority.Level(c.query.Get(wire.QueryWait))
+	hold, err := c.duration(wire.QueryWithin, wire.DefaultHold)
+	if err != nil {
+		return nil, err
+	}
+	c.hold = min(hold, wire.MaxHold)
+	op, err := c.find(c.snap.View, id)
+	if err != nil {
+		return nil, err
+	}
+	if op == nil {
+		return nil, wire.Errorf(wire.OperationNotFound, "no request %s is remembered here: it never arrived, is older than %s, or is somebody else's", id, state.OperationsKept)
+	}
+	n := len(op.Outcome.Versions)
+	switch {
+	case level == "" || level == authority.Committed || !op.Outcome.OK():
+	case level == wire.Fenced || level == wire.Settled:
+		e := wire.Errorf(wire.NotAvailable, "this version collects no proof that every node has stopped, so it cannot wait for %q", level).WithHint("--for committed")
+		e.Status = 422
+		return nil, e
+	case !hasLevel(op.Kind, level) || n == 0:
+		return nil, wire.Errorf(wire.Invalid, "wait: %q is not a level of %q, which are %v", level, verbs[op.Kind], authority.Levels(op.Kind))
+	default:
+		v, reached := c.await(op.Outcome.Key, op.Outcome.Versions[n-1], level)
+		if c.snap.View = v; !reached {
+			c.status = accepted
+		}
+	}
+	return c.stored(c.snap.View, op)
+}
+
+func hasLevel(k command.Kind, l authority.Level) bool {
+	for _, known := range authority.Levels(k) {
+		if known == l {
+			return true
+		}
+	}
+	return false
+}
+
+// listOperations pages from the newest request on: the cursor is the id before
+// which to go on.
+func (c *call) listOperations() (any, error) {
+	limit, err := c.limit()
+	if err != nil {
+		return nil, err
+	}
+	actor, before := c.query.Get(wire.QueryActor), c.query.Get(wire.QueryCursor)
+	var ring []*state.Operation // the newest ones that fit, oldest first
+	err = c.snap.Operations("", func(op *state.Operation) bool {
+		if before != "" && op.RequestID >= before {
+			return false
+		}
+		if (actor == "" || actor == op.Actor) && c.sees(op.Actor) {
+			if ring = append(ring, op); len(ring) > 2*limit+1 {
+				ring = append(ring[:0], ring[len(ring)-limit-1:]...)
+			}
+		}
+		return true
+	})
+	if err != nil {
+		return nil, err
+	}
+	out := wire.List[*wire.Operation]{}
+	for n := len(ring) - 1; n >= 0; n-- {
+		if len(out.Items) == limit {
+			out.Next = wire.Text(ring[n+1].RequestID)
+			break
+		}
+		op, err := c.stored(c.snap.View, ring[n])
+		if err != nil {
+			return nil, err
+		}
+		out.Items = append(out.Items, op)
+	}
+	return out, nil
+}
+
+// plan is the answer to a change that was only tried.
+func (c *call) plan(v *state.View, a asked, r authority.Result) *wire.Operation {
+	op := &wire.Operation{RequestID: r.RequestID, Verb: a.verb, Actor: c.caller.Principal, Subject: a.subject, Key: a.key, Plan: true,
+		Versions: r.Outcome.Versions, Reason: a.reason, CompromisedSince: a.since, Comment: a.comment, Position: transport.Position(v.Position())}
+	op.Effects = effects(v, a, r.Outcome)
+	if k := v.Key(lifecycle.KeyID(a.key)); k != nil && a.kind == command.KindRevoke {
+		op.Nodes, op.StillTrusting = []wire.NodeOutcome{}, []wire.Consumer{}
+		op.BlastRadius = &wire.BlastRadius{Consumers: []string{}, Complete: false}
+		op.Published = &wire.PublishedAt{WithinMS: int64(longestCached(k))}
+		for _, n := range r.Outcome.Versions {
+			for _, i := range v.Instances(k.ID, n) {
+				count, _ := c.usage.of(i.KID)
+				op.BlastRadius.SignaturesSince += count
+			}
+		}
+	}
+	return op
+}

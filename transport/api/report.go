@@ -1,0 +1,42 @@
+package api
+
+import (
+	"bytes"
+	"encoding/csv"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/chancery-project/chancery/transport/wire"
+)
+
+var inventoryColumns = []string{"key", "purpose", "alg", "bits", "owner", "business_reason", "version", "state", "node", "kid", "condition",
+	"driver", "cka_id", "attributes", "extractable", "created_at", "activated_at", "in_trust_set", "overdue"}
+
+// inventoryCSV writes the report as RFC 4180. A cell that a spreadsheet would take
+// for a formula gets an apostrophe before it: owners and reasons are free text.
+func inventoryCSV(items []wire.InventoryItem) (any, error) {
+	var b bytes.Buffer
+	w := csv.NewWriter(&b)
+	rows := [][]string{inventoryColumns}
+	for _, i := range items {
+		extractable := ""
+		if i.Extractable != nil {
+			extractable = strconv.FormatBool(*i.Extractable)
+		}
+		rows = append(rows, []string{i.Key, string(i.Purpose), string(i.Alg), strconv.Itoa(i.Bits), cell(i.Owner), cell(i.BusinessReason),
+			strconv.FormatUint(i.Version, 10), i.State.String(), i.Node, string(i.KID), i.Condition.String(), string(i.Driver), i.CKAID,
+			cell(strings.Join(i.Attributes, " ")), extractable, i.CreatedAt.String(), i.ActivatedAt.String(), strconv.FormatBool(i.InTrustSet), strconv.FormatBool(i.Overdue)})
+	}
+	if err := w.WriteAll(rows); err != nil {
+		return nil, fmt.Errorf("write the report: %w", err)
+	}
+	return raw{"text/csv; charset=utf-8", b.Bytes()}, nil
+}
+
+func cell(s string) string {
+	if s != "" && strings.ContainsRune("=+-@\t\r", rune(s[0])) {
+		return "'" + s
+	}
+	return s
+}
