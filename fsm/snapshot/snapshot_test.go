@@ -125,25 +125,35 @@ func TestEmptyState(t *testing.T) {
 	}
 }
 
-// TestEveryBitCounts flips each bit and cuts at each byte.
+// TestEveryBitCounts flips each bit of the smallest state, one bit in each byte of
+// one with all sorts of rows, and cuts at each byte.
 func TestEveryBitCounts(t *testing.T) {
-	b := write(t, run(t, fsmtest.Script(0), 1))
-	for i := range b {
-		for bit := range 8 {
-			b[i] ^= 1 << bit
-			if _, _, err := read(b); err == nil {
-				t.Fatalf("bit %d of byte %d of %d is not noticed", bit, i, len(b))
-			} else if !errors.Is(err, ErrDamaged) && !errors.Is(err, ErrNewer) {
-				t.Fatalf("bit %d of byte %d: %v", bit, i, err)
+	m, small := state.NewMachine(), memory{}
+	m.Skip(3)
+	m.Seal(small)
+	for name, c := range map[string]struct {
+		b    []byte
+		bits func(i int) []int
+	}{
+		"no rows": {write(t, small), func(int) []int { return []int{0, 1, 2, 3, 4, 5, 6, 7} }},
+		"rows":    {write(t, run(t, fsmtest.Script(1), 1)), func(i int) []int { return []int{i % 8} }},
+	} {
+		b := c.b
+		for i := range b {
+			for _, bit := range c.bits(i) {
+				b[i] ^= 1 << bit
+				if _, _, err := read(b); !errors.Is(err, ErrDamaged) && !errors.Is(err, ErrNewer) {
+					t.Fatalf("%s: bit %d of byte %d of %d: %v", name, bit, i, len(b), err)
+				}
+				b[i] ^= 1 << bit
 			}
-			b[i] ^= 1 << bit
+			if _, _, err := read(b[:i]); !errors.Is(err, ErrDamaged) {
+				t.Fatalf("%s: cut to %d of %d bytes: %v", name, i, len(b), err)
+			}
 		}
-		if _, _, err := read(b[:i]); !errors.Is(err, ErrDamaged) {
-			t.Fatalf("cut to %d of %d bytes: %v", i, len(b), err)
+		if _, _, err := read(append(b, 0)); !errors.Is(err, ErrDamaged) {
+			t.Fatalf("%s: one byte too many: %v", name, err)
 		}
-	}
-	if _, _, err := read(append(b, 0)); !errors.Is(err, ErrDamaged) {
-		t.Fatalf("one byte too many: %v", err)
 	}
 }
 

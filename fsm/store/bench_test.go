@@ -2,14 +2,17 @@ package store
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/chancery-project/chancery/fsm/fsmtest"
+	"github.com/chancery-project/chancery/fsm/lifecycle"
 	"github.com/chancery-project/chancery/fsm/state"
 )
 
@@ -36,12 +39,16 @@ func BenchmarkApplyBatch(b *testing.B) {
 
 const manyKeys = 100_000
 
+// manyDir is what many made; TestMain removes it.
+var manyDir string
+
 // many is a directory with a state of manyKeys keys and its snapshot, made once.
 var many = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "chancery-bench-")
 	if err != nil {
 		return "", err
 	}
+	manyDir = dir
 	s, err := Open(dir, Options{Fatal: func(err error) { panic(err) }})
 	if err != nil {
 		return "", err
@@ -79,10 +86,14 @@ func manyOpen(b *testing.B) (string, *Store) {
 
 func BenchmarkView(b *testing.B) {
 	_, s := manyOpen(b)
+	names := make([]lifecycle.KeyID, manyKeys)
+	for i := range names {
+		names[i] = fsmtest.KeyName(i + 1)
+	}
 	b.Run("hot", func(b *testing.B) {
 		b.RunParallel(func(pb *testing.PB) {
-			for i := 1; pb.Next(); i = i%manyKeys + 1 {
-				if s.View().Key(fsmtest.KeyName(i)) == nil {
+			for i := 0; pb.Next(); i = (i + 7919) % manyKeys {
+				if s.View().Key(names[i]) == nil {
 					b.Error("no key")
 				}
 			}
@@ -111,6 +122,53 @@ func BenchmarkSnapshot(b *testing.B) {
 		}
 		n.Release()
 	}
+}
+
+// BenchmarkApplyBesideSnapshot applies single entries while a large snapshot is
+// written again and again, and reports the longest that one of them took.
+func BenchmarkApplyBesideSnapshot(b *testing.B) {
+	dir, err := many()
+	if err != nil {
+		b.Fatal(err)
+	}
+	s := open(b, copyDir(b, dir), Options{})
+	stop, done := make(chan struct{}), make(chan error)
+	go func() {
+		for {
+			n, err := s.Snapshot()
+			if err == nil {
+				_, err = n.Write(&untilWriter{stop})
+				n.Release()
+			}
+			if err != nil {
+				done <- err
+				return
+			}
+		}
+	}()
+	var longest time.Duration
+	for b.Loop() {
+		n := int(s.Position().Index)
+		entries := batch(uint64(n+1), [][]byte{fsmtest.CreateKey(n)})
+		began := time.Now()
+		apply(b, s, entries)
+		longest = max(longest, time.Since(began))
+	}
+	close(stop)
+	if err := <-done; !errors.Is(err, ErrClosed) {
+		b.Fatal(err)
+	}
+	b.ReportMetric(float64(longest.Microseconds())/1000, "ms-longest")
+}
+
+// untilWriter throws everything away until it is told to stop.
+type untilWriter struct{ stop chan struct{} }
+
+func (w *untilWriter) Write(p []byte) (int, error) {
+	if isClosed(w.stop) {
+		return 0, ErrClosed
+	}
+	return len(p), nil
 }
 
 func BenchmarkRestore(b *testing.B) {

@@ -163,7 +163,11 @@ func TestMain(m *testing.M) {
 		child(dir, os.Getenv(childStep))
 		return
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	if manyDir != "" {
+		_ = os.RemoveAll(manyDir) // scratch of the benchmarks
+	}
+	os.Exit(code)
 }
 
 func child(dir, at string) {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+	"go.uber.org/goleak"
 
 	"github.com/chancery-project/chancery/fsm/command"
 	"github.com/chancery-project/chancery/fsm/fsmtest"
@@ -348,6 +349,7 @@ func TestUncleanThrowsTheFileAway(t *testing.T) {
 }
 
 func TestClose(t *testing.T) {
+	defer goleak.VerifyNone(t)
 	s := open(t, t.TempDir(), Options{})
 	apply(t, s, batch(1, fsmtest.Script(3)))
 	v := s.View()
