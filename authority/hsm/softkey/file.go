@@ -135,6 +135,15 @@ func seal(key sealingKey, clusterID string, id hsm.ObjectID, rec record) ([]byte
 	if len(rec.label) > maxLabel {
 		return nil, fmt.Errorf("seal key: label of %d bytes is longer than %d: %w", len(rec.label), maxLabel, hsm.ErrInput)
 	}
+	h := header{kdf: key.kdf, id: id}
+	if _, err := rand.Read(h.nonce[:]); err != nil {
+		return nil, fmt.Errorf("seal key: %w", err)
+	}
+	return sealUnder(key, clusterID, h, rec)
+}
+
+// sealUnder seals with the nonce in h, which must never serve twice.
+func sealUnder(key sealingKey, clusterID string, h header, rec record) ([]byte, error) {
 	aead, err := chacha20poly1305.NewX(key.secret[:])
 	if err != nil {
 		return nil, fmt.Errorf("seal key: %w", err)
@@ -147,10 +156,7 @@ func seal(key sealingKey, clusterID string, id hsm.ObjectID, rec record) ([]byte
 	plain = append(plain, rec.pkcs8...)
 	defer clear(plain)
 
-	h := header{kdf: key.kdf, id: id, n: uint32(len(plain) + aead.Overhead())}
-	if _, err := rand.Read(h.nonce[:]); err != nil {
-		return nil, fmt.Errorf("seal key: %w", err)
-	}
+	h.n = uint32(len(plain) + aead.Overhead())
 	head := h.encode()
 	return aead.Seal(bytes.Clone(head), h.nonce[:], plain, associated(head, clusterID)), nil
 }

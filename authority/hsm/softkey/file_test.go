@@ -2,6 +2,7 @@ package softkey
 
 import (
 	"bytes"
+	"encoding/hex"
 	"errors"
 	"testing"
 
@@ -24,7 +25,9 @@ func testFile(t testing.TB, ring *keyring) (sealingKey, []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	file, err := seal(key, "cluster", testID, testRecord)
+	// A fixed nonce: the file must be the same in each process of the fuzzer.
+	h := header{kdf: key.kdf, id: testID, nonce: [24]byte{5}}
+	file, err := sealUnder(key, "cluster", h, testRecord)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,6 +54,30 @@ func TestFileRoundTrip(t *testing.T) {
 	rec, err := openFile(ring, "cluster", testID, file)
 	if err != nil || rec.alg != testRecord.alg || rec.label != testRecord.label || !bytes.Equal(rec.pkcs8, testRecord.pkcs8) {
 		t.Errorf("%+v, %v", rec, err)
+	}
+}
+
+// TestGoldenFile fixes format version 1: a file written by any release opens in
+// every later one. Never regenerate it; a change of the format is a new version.
+func TestGoldenFile(t *testing.T) {
+	const golden = "4348534b0101010000000000000000000000000009000000000000000000000000000000010203000000000000000000000000000500000000000000000000000000000000000000000000000000002c9711f5f273407b70c510c4382ff1b69ace3b8fb318d05dad607446cd9edf6e9e5de58378ed94389abcd4967a"
+	_, file := testFile(t, testRing())
+	if got := hex.EncodeToString(file); got != golden {
+		t.Errorf("version 1 now writes\n%s, it wrote\n%s", got, golden)
+	}
+}
+
+// TestSealDrawsNonces: two files of one key differ.
+func TestSealDrawsNonces(t *testing.T) {
+	ring := testRing()
+	key, _ := testFile(t, ring)
+	a, errA := seal(key, "cluster", testID, testRecord)
+	b, errB := seal(key, "cluster", testID, testRecord)
+	if errA != nil || errB != nil || bytes.Equal(a[52:76], b[52:76]) {
+		t.Errorf("nonces %x and %x (%v, %v)", a[52:76], b[52:76], errA, errB)
+	}
+	if _, err := openFile(ring, "cluster", testID, a); err != nil {
+		t.Error(err)
 	}
 }
 
