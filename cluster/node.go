@@ -156,7 +156,7 @@ func (n *Node) open() (err error) {
 			err = errors.Join(err, logs.Close())
 		}
 	}()
-	files, err := raft.NewFileSnapshotStoreWithLogger(n.Dir.Snapshots(), snapshotsKept, NewHCLog(n.Logger.Handler()))
+	files, err := raft.NewFileSnapshotStoreWithLogger(n.Dir.Snapshots(), snapshotsKept, raftLogger(n.Logger))
 	if err != nil {
 		return fmt.Errorf("open the snapshots: %w", err)
 	}
@@ -177,7 +177,7 @@ func (n *Node) open() (err error) {
 	}
 	n.logs, n.fsm = logs, machine
 	transport := StartTransport(TransportConfig{Local: n.serverID, Address: raft.ServerAddress(n.Address), Listener: n.Streams.Listener,
-		Identify: n.Streams.Identify, Dial: n.Streams.Dial, Resolve: n.resolve, Member: n.memberServer, Logger: NewHCLog(n.Logger.Handler())})
+		Identify: n.Streams.Identify, Dial: n.Streams.Dial, Resolve: n.resolve, Member: n.memberServer, Logger: raftLogger(n.Logger)})
 	n.raft, err = raft.NewRaft(n.raftConfig(), machine, logs, logs, machine.Snapshots(), transport)
 	if err != nil {
 		return fmt.Errorf("start raft: %w", err)
@@ -201,7 +201,7 @@ func (n *Node) raftConfig() *raft.Config {
 	c.SnapshotThreshold = math.MaxUint64 // cut by bytes, see keepSnapshots
 	c.TrailingLogs = trailingLogs
 	c.ShutdownOnRemove = false
-	c.Logger = NewHCLog(n.Logger.Handler())
+	c.Logger = raftLogger(n.Logger)
 	return c
 }
 
