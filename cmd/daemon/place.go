@@ -136,12 +136,19 @@ func (p *place) finish(leaf *x509.Certificate, bundle *identity.Bundle, gossip [
 	if err := p.writeGossip(gossip); err != nil {
 		return err
 	}
+	return p.writeMembership(m)
+}
+
+func (p *place) writeMembership(m membership) error {
 	b, err := json.MarshalIndent(m, "", "  ")
 	if err != nil {
 		return fmt.Errorf("encode the membership: %w", err)
 	}
+	if err := disk.WriteFileAtomic(p.path(membershipFile), append(b, '\n'), disk.FileMode); err != nil {
+		return fmt.Errorf("write the membership: %w", err)
+	}
 	p.member = m
-	return disk.WriteFileAtomic(p.path(membershipFile), append(b, '\n'), disk.FileMode)
+	return nil
 }
 
 func (p *place) writeGossip(keys [][]byte) error {
