@@ -59,20 +59,21 @@ type Seed struct {
 // node knows of the others. It implements ledger.Ledger and ledger.Membership.
 type Node struct {
 	Config
-	serverID  raft.ServerID
-	raft      *raft.Raft
-	fsm       *fsm.FSM
-	logs      *LogStore
-	watchdog  *Watchdog
-	lead      *leadership
-	refresh   *coalescer[readPoint]
-	confirm   *coalescer[struct{}]
-	peers     *registry
-	freshest  atomic.Pointer[readPoint]
-	proposals chan struct{} // tokens: bounds what waits for a commit
-	cancel    context.CancelFunc
-	running   sync.WaitGroup
-	closed    atomic.Bool
+	serverID   raft.ServerID
+	raft       *raft.Raft
+	fsm        *fsm.FSM
+	logs       *LogStore
+	watchdog   *Watchdog
+	lead       *leadership
+	refresh    *coalescer[readPoint]
+	confirm    *coalescer[struct{}]
+	peers      *registry
+	freshest   atomic.Pointer[readPoint]
+	proposals  chan struct{} // tokens: bounds what waits for a commit
+	cancel     context.CancelFunc
+	running    sync.WaitGroup
+	snapshotAt atomic.Int64 // unix milliseconds
+	closed     atomic.Bool
 }
 
 var (
@@ -108,7 +109,7 @@ func (c *Config) defaults() {
 		c.Hint = func(lifecycle.NodeID) string { return "" }
 	}
 	if c.Fatal == nil {
-		c.Fatal = fsm.Exit(c.Logger)
+		c.Fatal = Exit(c.Logger)
 	}
 }
 
@@ -129,7 +130,7 @@ func Start(c Config) (*Node, error) {
 	c.defaults()
 	n := &Node{Config: c, serverID: serverID(c.ID, c.Dir.Incarnation()), lead: newLeadership(), peers: newRegistry(c.Seeds),
 		proposals: make(chan struct{}, maxProposals)}
-	n.watchdog = NewWatchdog(StoreLimit, time.Now, func(reason string) { c.Fatal(errors.New(reason)) })
+	n.watchdog = NewWatchdog(StoreLimit, time.Now, func(reason string) { c.Fatal(fmt.Errorf("%s: %w", reason, errDisk)) })
 	n.watchdog.Start()
 	if err := n.open(); err != nil {
 		n.watchdog.Stop()
@@ -139,6 +140,8 @@ func Start(c Config) (*Node, error) {
 	n.cancel = cancel
 	n.refresh = newCoalescer(n.readPoint)
 	n.confirm = newCoalescer(n.confirmRound)
+	n.running.Go(func() { n.refresh.run(ctx) })
+	n.running.Go(func() { n.confirm.run(ctx) })
 	n.running.Go(func() { n.watchLeadership(ctx) })
 	n.running.Go(func() { n.keepFresh(ctx) })
 	n.running.Go(func() { n.keepCheckpoints(ctx) })
@@ -169,27 +172,35 @@ func (n *Node) open() (err error) {
 			err = errors.Join(err, machine.Close())
 		}
 	}()
-	if _, err := logs.Scan(newestSnapshot(machine.Snapshots())); err != nil {
+	newest, err := newestSnapshot(machine.Snapshots())
+	if err != nil {
+		return err
+	}
+	if _, err := logs.Scan(newest); err != nil {
 		return fmt.Errorf("check the raft log: %w", err)
 	}
 	if err := n.Dir.Rebuilt(); err != nil {
 		return err
 	}
 	n.logs, n.fsm = logs, machine
-	transport := StartTransport(TransportConfig{Local: n.serverID, Address: raft.ServerAddress(n.Address), Listener: n.Streams.Listener,
+	n.transport = StartTransport(TransportConfig{Local: n.serverID, Address: raft.ServerAddress(n.Address), Listener: n.Streams.Listener,
 		Identify: n.Streams.Identify, Dial: n.Streams.Dial, Resolve: n.resolve, Member: n.memberServer, Logger: raftLogger(n.Logger)})
-	n.raft, err = raft.NewRaft(n.raftConfig(), machine, logs, logs, machine.Snapshots(), transport)
+	n.raft, err = raft.NewRaft(n.raftConfig(), &installGuard{FSM: machine, fatal: n.Fatal}, logs, logs, machine.Snapshots(), n.transport)
 	if err != nil {
-		return fmt.Errorf("start raft: %w", err)
+		return errors.Join(fmt.Errorf("start raft: %w", err), n.transport.Close())
 	}
 	return nil
 }
 
-func newestSnapshot(s raft.SnapshotStore) uint64 {
-	if list, err := s.List(); err == nil && len(list) > 0 {
-		return list[0].Index
+func newestSnapshot(s raft.SnapshotStore) (uint64, error) {
+	list, err := s.List()
+	if err != nil {
+		return 0, fmt.Errorf("list the snapshots: %w", err)
 	}
-	return 0
+	if len(list) == 0 {
+		return 0, nil
+	}
+	return list[0].Index, nil
 }
 
 func (n *Node) raftConfig() *raft.Config {
@@ -205,7 +216,11 @@ func (n *Node) raftConfig() *raft.Config {
 	return c
 }
 
-// Close stops in order: leadership first, then Raft, then the stores.
+// Close stops in order: new proposals are refused, leadership is handed over, what
+// waits for raft gets its answer, then raft stops, then the stores.
+//
+// raft answers nothing that it has not looked at when it shuts down, so everything
+// that may be waiting for it ends before.
 func (n *Node) Close() error {
 	if !n.closed.CompareAndSwap(false, true) {
 		return nil
@@ -216,10 +231,25 @@ func (n *Node) Close() error {
 		}
 	}
 	n.cancel()
-	err := n.raft.Shutdown().Error()
 	n.running.Wait()
+	n.drain()
+	err := n.raft.Shutdown().Error()
 	n.watchdog.Stop()
 	return errors.Join(err, n.fsm.Close(), n.logs.Close())
+}
+
+// drain takes every token of a proposal. A leader that reaches no quorum steps
+// down after its lease and answers them all; the limit is for a raft that is stuck.
+func (n *Node) drain() {
+	limit := time.NewTimer(StoreLimit + 4*n.RaftTimeout)
+	defer limit.Stop()
+	for range cap(n.proposals) {
+		select {
+		case n.proposals <- struct{}{}:
+		case <-limit.C:
+			return
+		}
+	}
 }
 
 // NodeID of this node.
@@ -233,30 +263,3 @@ func (n *Node) Changed(index uint64) <-chan struct{} { return n.fsm.Changed(inde
 
 // Verified is closed once the whole state file has been read and found right.
 func (n *Node) Verified() <-chan struct{} { return n.fsm.Verified() }
-
-// Snapshot cuts a snapshot now.
-func (n *Node) Snapshot() error {
-	if err := n.raft.Snapshot().Error(); err != nil && !errors.Is(err, raft.ErrNothingNewToSnapshot) {
-		return fmt.Errorf("cut a snapshot: %w", err)
-	}
-	return nil
-}
-
-// keepSnapshots cuts one when enough bytes were applied since the last.
-func (n *Node) keepSnapshots(ctx context.Context) {
-	tick := time.NewTicker(10 * time.Second)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		if !n.fsm.SnapshotDue() {
-			continue
-		}
-		if err := n.Snapshot(); err != nil && !errors.Is(err, fsm.ErrReplaying) {
-			n.Logger.Warn("cut a snapshot", "node", n.ID.Short(), "err", err)
-		}
-	}
-}

@@ -1,7 +1,6 @@
 package daemon
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -9,12 +8,10 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/chancery-project/chancery/authority"
 	"github.com/chancery-project/chancery/fsm/lifecycle"
-	"github.com/chancery-project/chancery/fsm/snapshot"
 	"github.com/chancery-project/chancery/transport"
 	"github.com/chancery-project/chancery/transport/api"
 	"github.com/chancery-project/chancery/transport/public"
@@ -107,9 +104,3 @@ func (d *Daemon) readyFor(what string) error {
 	}
 	return d.journal.Err()
 }
-
-var (
-	_ = bytes.NewReader
-	_ = strings.TrimSpace
-	_ = snapshot.Inspect
-)

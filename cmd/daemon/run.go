@@ -100,7 +100,9 @@ func (d *Daemon) start(ctx context.Context) (err error) {
 	}
 	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	d.cancel = cancel
-	d.startAuthority(background)
+	if err = d.startAuthority(background); err != nil {
+		return err
+	}
 	if err = d.startPeers(); err != nil {
 		return err
 	}
@@ -169,21 +171,27 @@ func (d *Daemon) report(r *cluster.Report) {
 	r.CertExpiresMS = d.renewal.current.Load().Leaf.NotAfter.UnixMilli()
 	h := d.store.Health()
 	r.KeyStore = cluster.KeyStoreReport{Driver: d.store.Driver(), OK: h.OK, Why: h.Why}
-	if d.provision != nil {
-		s := d.provision.State()
+	if p := d.provision; p != nil {
+		s := p.State()
 		r.KeyStore.Orphans, r.KeyStore.Missing = s.Orphans, s.Missing
 	}
 }
 
-func (d *Daemon) startAuthority(ctx context.Context) {
+func (d *Daemon) startAuthority(ctx context.Context) (err error) {
 	d.service = authority.New(authority.Config{Ledger: d.node, Members: d.node, Audit: d.journal, Logger: d.log})
 	d.reporter = &reporter{node: d.node, service: d.service, client: d.client}
-	d.provision = provision.New(provision.Config{Ledger: d.node, Store: d.store, Reporter: d.reporter,
-		Dir: filepath.Join(d.place.dir.Root(), "erasing"), Logger: d.log})
+	d.provision, err = provision.Open(provision.Config{Ledger: d.node, Store: d.store, Reporter: d.reporter,
+		NotesDir: filepath.Join(d.place.dir.Root(), "erasing"), Log: d.log})
+	if err != nil {
+		return err
+	}
 	d.signer = signing.New(signing.Config{Ledger: d.node, Store: d.store, Audit: d.journal, Clock: time.Now, Elapsed: elapsed, Usable: d.usable})
-	d.background(func() { d.provision.Run(ctx) })
+	d.provision.Start(ctx)
+	d.background(d.provision.Wait)
 	loop := rotation.New(rotation.Config{Ledger: &audited{d.node, d.journal}, Log: d.log})
-	d.background(func() { loop.Run(ctx) })
+	loop.Start(ctx)
+	d.background(loop.Wait)
+	return nil
 }
 
 // usable says whether this node's instance may be signed with: nothing is signed
@@ -197,7 +205,10 @@ func (d *Daemon) usable(key lifecycle.KeyID, version uint64) error {
 	if leaf := d.renewal.current.Load().Leaf; time.Now().After(leaf.NotAfter) {
 		return fmt.Errorf("its node certificate expired at %s", leaf.NotAfter.UTC().Format(time.RFC3339))
 	}
-	return d.provision.Usable(key, version)
+	if !d.provision.Usable(key, version) {
+		return errors.New("its key pair is in quarantine, or was not found in the key store")
+	}
+	return nil
 }
 
 // startPeers answers other nodes.

@@ -66,7 +66,7 @@ func serveVerbs(s *peer.Server, n *cluster.Node, svc *authority.Service, i *issu
 
 func bind(ctx context.Context, p *authority.Peer, req bindReq) (state.Outcome, error) {
 	return p.BindInstance(ctx, &req.Bind, func(k *lifecycle.Key, clusterID string) error {
-		return provision.CheckProof(k.Alg, clusterID, req.Bind, req.Proof)
+		return provision.CheckProof(k, clusterID, &req.Bind, req.Proof)
 	})
 }
 

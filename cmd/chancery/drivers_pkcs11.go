@@ -1,0 +1,5 @@
+//go:build cgo && !nopkcs11 && !windows
+
+package main
+
+import _ "github.com/chancery-project/chancery/authority/hsm/pkcs11" // registers the driver
