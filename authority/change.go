@@ -80,14 +80,22 @@ func (s *Service) decide(ctx context.Context, v *state.View, req Request, verb a
 	_, err := s.audit.Append(ctx, audit.Record{Kind: audit.Decision, Principal: req.Caller.Principal, Verb: string(verb), Key: string(key),
 		RequestID: req.RequestID, Remote: req.Caller.Remote, Allowed: d.Allowed, Detail: d.Why,
 		Digest: hex.EncodeToString(req.Digest[:]), Index: v.Position().Index})
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrAudit, err)
-	}
 	if !d.Allowed {
 		return nil, &Denied{d.Why}
 	}
+	if err != nil && !withdraws(verb) {
+		return nil, fmt.Errorf("%w: %w", ErrAudit, err)
+	}
+	if err != nil {
+		s.log.Error("a revocation goes on without an audit record; the lifecycle log records who asked", "request_id", req.RequestID, "key", key, "err", err)
+	}
 	return p, nil
 }
+
+// withdraws reports whether the verb only takes rights away. A full audit disk
+// must not keep a compromised key alive, and the entry itself, in the replicated
+// log, says who asked for what and why.
+func withdraws(verb access.Verb) bool { return verb == access.KeyRevoke || verb == access.KeySuspend }
 
 // carryOut plans, tries and proposes, again when a row moved meanwhile.
 func (s *Service) carryOut(ctx context.Context, req Request, caller *lifecycle.Principal, plan planner) (Result, error) {
