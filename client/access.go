@@ -11,14 +11,12 @@ import (
 
 // Principals lists whoever may call.
 func (c *Client) Principals(ctx context.Context, opts ...Option) (wire.List[wire.Principal], error) {
-	var l wire.List[wire.Principal]
-	return l, c.get(ctx, wire.PathPrincipals, &l, opts)
+	return list[wire.Principal](ctx, c, wire.PathPrincipals, opts)
 }
 
 // Principal by name.
 func (c *Client) Principal(ctx context.Context, name string, opts ...Option) (*wire.Principal, error) {
-	p := new(wire.Principal)
-	return p, c.get(ctx, wire.Path(wire.PathPrincipal, name), p, opts)
+	return one[wire.Principal](ctx, c, wire.Path(wire.PathPrincipal, name), opts)
 }
 
 // AddPrincipal adds a principal, or with Replace changes one.
@@ -33,8 +31,7 @@ func (c *Client) RevokePrincipal(ctx context.Context, name string, opts ...Optio
 
 // Tokens lists tokens, without their secrets. Filter: wire.QueryActor.
 func (c *Client) Tokens(ctx context.Context, opts ...Option) (wire.List[wire.Token], error) {
-	var l wire.List[wire.Token]
-	return l, c.get(ctx, wire.PathTokens, &l, opts)
+	return list[wire.Token](ctx, c, wire.PathTokens, opts)
 }
 
 // CreateToken makes a bearer token. Its secret is in the answer and nowhere else.
@@ -53,8 +50,7 @@ func (c *Client) RevokeToken(ctx context.Context, id string, opts ...Option) (*w
 
 // WhoAmI says who this client is taken for.
 func (c *Client) WhoAmI(ctx context.Context, opts ...Option) (*wire.WhoAmI, error) {
-	w := new(wire.WhoAmI)
-	return w, c.get(ctx, wire.PathWhoAmI, w, opts)
+	return one[wire.WhoAmI](ctx, c, wire.PathWhoAmI, opts)
 }
 
 // CanI asks whether this client's principal may do something.

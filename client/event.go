@@ -18,8 +18,7 @@ import (
 // Events lists events after position from ("1-1902", "" = the beginning), oldest
 // first, as far as the cluster knows them now.
 func (c *Client) Events(ctx context.Context, from string, opts ...Option) (wire.List[wire.Event], error) {
-	var l wire.List[wire.Event]
-	return l, c.get(ctx, wire.PathEvents, &l, append(opts, Query(wire.QueryFrom, from)))
+	return list[wire.Event](ctx, c, wire.PathEvents, append(opts, Query(wire.QueryFrom, from)))
 }
 
 // Watch streams events after position from ("" = from now on) until ctx ends or

@@ -14,6 +14,21 @@ func (c *Client) get(ctx context.Context, path string, out any, opts []Option) e
 	return err
 }
 
+func list[T any](ctx context.Context, c *Client, path string, opts []Option) (wire.List[T], error) {
+	var l wire.List[T]
+	err := c.get(ctx, path, &l, opts)
+	return l, err
+}
+
+// one returns nil with an error, so that nobody takes an empty answer for a real one.
+func one[T any](ctx context.Context, c *Client, path string, opts []Option) (*T, error) {
+	v := new(T)
+	if err := c.get(ctx, path, v, opts); err != nil {
+		return nil, err
+	}
+	return v, nil
+}
+
 // mutate sends a change. With Plan nothing can have happened, whatever is lost.
 func (c *Client) mutate(ctx context.Context, method, path string, in, out any, opts []Option) error {
 	cl := newCall(method, path, opts)
@@ -38,32 +53,27 @@ func (c *Client) CreateKey(ctx context.Context, k wire.CreateKey, opts ...Option
 // Keys lists keys in name order. Filters: wire.QuerySelector, QueryPurpose,
 // QueryState, QueryOwner.
 func (c *Client) Keys(ctx context.Context, opts ...Option) (wire.List[wire.KeySummary], error) {
-	var l wire.List[wire.KeySummary]
-	return l, c.get(ctx, wire.PathKeys, &l, opts)
+	return list[wire.KeySummary](ctx, c, wire.PathKeys, opts)
 }
 
 // Key is one key with its versions and instances.
 func (c *Client) Key(ctx context.Context, name string, opts ...Option) (*wire.Key, error) {
-	k := new(wire.Key)
-	return k, c.get(ctx, wire.Path(wire.PathKey, name), k, opts)
+	return one[wire.Key](ctx, c, wire.Path(wire.PathKey, name), opts)
 }
 
 // Versions lists the versions of a key, newest first.
 func (c *Client) Versions(ctx context.Context, name string, opts ...Option) (wire.List[wire.Version], error) {
-	var l wire.List[wire.Version]
-	return l, c.get(ctx, wire.Path(wire.PathVersions, name), &l, opts)
+	return list[wire.Version](ctx, c, wire.Path(wire.PathVersions, name), opts)
 }
 
 // History lists what happened to a key, oldest first.
 func (c *Client) History(ctx context.Context, name string, opts ...Option) (wire.List[wire.Event], error) {
-	var l wire.List[wire.Event]
-	return l, c.get(ctx, wire.Path(wire.PathHistory, name), &l, opts)
+	return list[wire.Event](ctx, c, wire.Path(wire.PathHistory, name), opts)
 }
 
 // Policy of a key; its Version goes into IfMatch.
 func (c *Client) Policy(ctx context.Context, name string, opts ...Option) (*wire.Policy, error) {
-	p := new(wire.Policy)
-	return p, c.get(ctx, wire.Path(wire.PathPolicy, name), p, opts)
+	return one[wire.Policy](ctx, c, wire.Path(wire.PathPolicy, name), opts)
 }
 
 // SetPolicy replaces a policy and needs IfMatch.
@@ -110,8 +120,10 @@ func (c *Client) Destroy(ctx context.Context, name string, d wire.Destroy, opts 
 	return c.operate(ctx, wire.PathDestroy, name, d, opts)
 }
 
-// JWKS is a key's trust set as a JWK Set (RFC 7517), over the API listener.
-func (c *Client) JWKS(ctx context.Context, name string, opts ...Option) ([]byte, error) {
+// Export is a key's public side: its trust set as a JWK Set (RFC 7517), or what
+// wire.QueryFormat (pem, der, jwks, ssh), QueryVersion, QueryKID and QueryNode choose.
+func (c *Client) Export(ctx context.Context, name string, opts ...Option) ([]byte, error) {
 	var b []byte
-	return b, c.get(ctx, wire.Path(wire.PathExport, name), &b, opts)
+	err := c.get(ctx, wire.Path(wire.PathExport, name), &b, opts)
+	return b, err
 }

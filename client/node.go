@@ -11,14 +11,12 @@ import (
 
 // Nodes lists the members and former members.
 func (c *Client) Nodes(ctx context.Context, opts ...Option) (wire.List[wire.Node], error) {
-	var l wire.List[wire.Node]
-	return l, c.get(ctx, wire.PathNodes, &l, opts)
+	return list[wire.Node](ctx, c, wire.PathNodes, opts)
 }
 
 // Node by name, or by an id prefix of 8 characters.
 func (c *Client) Node(ctx context.Context, name string, opts ...Option) (*wire.Node, error) {
-	n := new(wire.Node)
-	return n, c.get(ctx, wire.Path(wire.PathNode, name), n, opts)
+	return one[wire.Node](ctx, c, wire.Path(wire.PathNode, name), opts)
 }
 
 // Discover asks for the members' addresses and adds those it did not know to the
@@ -74,8 +72,7 @@ func (c *Client) TransferLeader(ctx context.Context, t wire.TransferLeader, opts
 
 // Cluster is what must agree everywhere; its Revision goes into IfMatch.
 func (c *Client) Cluster(ctx context.Context, opts ...Option) (*wire.Cluster, error) {
-	cl := new(wire.Cluster)
-	return cl, c.get(ctx, wire.PathCluster, cl, opts)
+	return one[wire.Cluster](ctx, c, wire.PathCluster, opts)
 }
 
 // SetCluster replaces the settings and needs IfMatch.

@@ -11,14 +11,12 @@ import (
 
 // Operation is what became of a request.
 func (c *Client) Operation(ctx context.Context, requestID string, opts ...Option) (*wire.Operation, error) {
-	op := new(wire.Operation)
-	return op, c.get(ctx, wire.Path(wire.PathOperation, requestID), op, opts)
+	return one[wire.Operation](ctx, c, wire.Path(wire.PathOperation, requestID), opts)
 }
 
 // Operations lists remembered requests, newest first.
 func (c *Client) Operations(ctx context.Context, opts ...Option) (wire.List[wire.Operation], error) {
-	var l wire.List[wire.Operation]
-	return l, c.get(ctx, wire.PathOperations, &l, opts)
+	return list[wire.Operation](ctx, c, wire.PathOperations, opts)
 }
 
 // WaitFor follows an operation until it has reached level, has failed, or ctx
@@ -64,33 +62,28 @@ func pace(ctx context.Context, began time.Time) error {
 
 // Log lists leaves of the lifecycle log, from number wire.QueryFrom on.
 func (c *Client) Log(ctx context.Context, opts ...Option) (wire.List[wire.LogEntry], error) {
-	var l wire.List[wire.LogEntry]
-	return l, c.get(ctx, wire.PathLog, &l, opts)
+	return list[wire.LogEntry](ctx, c, wire.PathLog, opts)
 }
 
 // Audit lists records of one node's journal: name it with At. Filters:
 // wire.QueryKey, QueryVersion, QueryKID, QueryActor, QuerySince, QueryUntil.
 func (c *Client) Audit(ctx context.Context, opts ...Option) (wire.List[wire.AuditRecord], error) {
-	var l wire.List[wire.AuditRecord]
-	return l, c.get(ctx, wire.PathAudit, &l, opts)
+	return list[wire.AuditRecord](ctx, c, wire.PathAudit, opts)
 }
 
 // AuditCheck lets a node walk along its own journal.
 func (c *Client) AuditCheck(ctx context.Context, opts ...Option) (*wire.AuditCheck, error) {
-	a := new(wire.AuditCheck)
-	return a, c.get(ctx, wire.PathAuditCheck, a, opts)
+	return one[wire.AuditCheck](ctx, c, wire.PathAuditCheck, opts)
 }
 
 // Status is the cluster as one node sees it.
 func (c *Client) Status(ctx context.Context, opts ...Option) (*wire.Status, error) {
-	s := new(wire.Status)
-	return s, c.get(ctx, wire.PathStatus, s, opts)
+	return one[wire.Status](ctx, c, wire.PathStatus, opts)
 }
 
 // Inventory lists every instance of every key.
 func (c *Client) Inventory(ctx context.Context, opts ...Option) (wire.List[wire.InventoryItem], error) {
-	var l wire.List[wire.InventoryItem]
-	return l, c.get(ctx, wire.PathInventory, &l, opts)
+	return list[wire.InventoryItem](ctx, c, wire.PathInventory, opts)
 }
 
 // Snapshot streams a snapshot of the state. The caller closes it, and checks what

@@ -87,8 +87,9 @@ const (
 	QueryPurpose  = "purpose"
 	QueryOwner    = "owner"
 	QueryActor    = "principal"
-	QuerySince    = "since" // RFC 3339, at or after
-	QueryUntil    = "until" // RFC 3339, before
+	QuerySince    = "since"  // RFC 3339, at or after
+	QueryUntil    = "until"  // RFC 3339, before
+	QueryFormat   = "format" // of an export: pem, der, jwks, ssh; of a report: json, csv
 )
 
 // Path fills the one {name} of a pattern.

@@ -104,20 +104,24 @@ const (
 	Good          = "good"
 	Revoked       = "revoked"
 	Unknown       = "unknown"
+	OnHold        = "suspended"     // do not rely on it now
 	Indeterminate = "indeterminate" // it would be good, but this state is too old to say so
 )
 
-// KeyStatus is what the public listener says of a key, or of one kid.
+// KeyStatus is what the public listener says of a key, or of one kid. It is only as
+// good as the connection it came over: signed is false.
 type KeyStatus struct {
-	Key           string          `json:"key"`
-	Status        string          `json:"status"` // good when the active version is
+	Key           Text            `json:"key"`          // null when the kid is not known
+	KID           Text            `json:"kid,omitzero"` // when one was asked for
+	Status        string          `json:"status"`       // of the kid, or of the version that signs
+	Signed        bool            `json:"signed"`
 	ActiveVersion uint64          `json:"active_version"`
 	TrustSet      TrustSet        `json:"trust_set"`
 	Versions      []VersionStatus `json:"versions"`
+	MaxAgeSeconds int64           `json:"max_age_seconds"` // ask again then; 0 = do not keep it
 	Position      Position        `json:"position"`
 	AsOf          Time            `json:"as_of"`
 	Freshness     string          `json:"freshness"`
-	NextUpdate    Time            `json:"next_update"`
 }
 
 // VersionStatus is a version without anything a verifier does not need.
