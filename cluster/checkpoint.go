@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/chancery-project/chancery/fsm/command"
@@ -65,7 +66,7 @@ func (n *Node) compare(mark state.Mark) (done bool) {
 	voters := n.voters()
 	agree, differ := []lifecycle.NodeID{n.ID}, map[string]int{}
 	for _, r := range n.peers.reports(n.Elapsed()) {
-		if r.Node == n.ID || r.Mark.Index != mark.Index || !contains(voters, r.Node) {
+		if r.Node == n.ID || r.Mark.Index != mark.Index || !slices.Contains(voters, r.Node) {
 			continue
 		}
 		if r.Mark.LogSize == mark.LogSize && bytes.Equal(r.Mark.Root, mark.Root) && bytes.Equal(r.Mark.Digest, mark.Digest) {

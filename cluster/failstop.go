@@ -11,10 +11,18 @@ import (
 	"github.com/hashicorp/raft"
 	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
 	bolterrors "go.etcd.io/bbolt/errors"
+
+	"github.com/chancery-project/chancery/fsm"
 )
 
 // ErrBroken is returned by every call after damage was found or a write failed.
 var ErrBroken = errors.New("raft store is not used after damage")
+
+// What to do next, at the end of a reason to stop.
+var (
+	errRebuild = errors.New("this node's raft log is damaged, the other nodes' are not concerned. Run: chancery node rebuild")
+	errDisk    = errors.New("check the disk under data_dir, then start the node again; if it stops once more run: chancery node rebuild")
+)
 
 // failStop ends the process at the first damage. Where its hook returns, as in
 // tests, everything that asks it afterwards is refused, so that nothing read or
@@ -24,11 +32,21 @@ type failStop struct {
 	broken atomic.Pointer[error]
 }
 
-// exitOn is the default hook. Deferred functions do not run, on purpose: nothing
-// may be written any more.
-func exitOn(reason error) {
-	slog.Error("the node stops", "reason", reason.Error())
-	os.Exit(1)
+// Exit is the default of Config.Fatal: it says why and what to do, and ends the
+// process with the exit codes of fsm.Exit. Deferred functions do not run, on
+// purpose: nothing may be written any more.
+func Exit(log *slog.Logger) func(reason error) {
+	return func(reason error) {
+		switch {
+		case errors.Is(reason, errRebuild), errors.Is(reason, ErrStuck):
+			log.Error("the node stops", "reason", reason.Error())
+			os.Exit(fsm.ExitUntrusted)
+		case errors.Is(reason, errDisk):
+			log.Error("the node stops", "reason", reason.Error())
+			os.Exit(fsm.ExitStorage)
+		}
+		fsm.Exit(log)(reason)
+	}
 }
 
 func (s *failStop) usable() error {
@@ -48,7 +66,7 @@ func (s *failStop) fail(reason error) error {
 
 // damaged stops because of what was read.
 func (s *failStop) damaged(what string, err error) error {
-	return s.fail(fmt.Errorf("read %s: %w. This node's raft log is damaged, the other nodes' are not concerned. Run: chancery node rebuild", what, err))
+	return s.fail(fmt.Errorf("read %s: %w: %w", what, err, errRebuild))
 }
 
 // read runs a read. Any error but absence and a closed file is damage. The two
@@ -76,5 +94,5 @@ func (s *failStop) write(what string, f func() error) error {
 	if err == nil || errors.Is(err, bolterrors.ErrDatabaseNotOpen) || errors.Is(err, syscall.ENOSPC) {
 		return err
 	}
-	return s.fail(fmt.Errorf("write %s: %w. Check the disk under data_dir, then start the node again; if it stops once more run: chancery node rebuild", what, err))
+	return s.fail(fmt.Errorf("write %s: %w: %w", what, err, errDisk))
 }

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -116,7 +117,7 @@ func (n *Node) catchUpClock() {
 	c := &command.AdvanceClock{Readings: []command.ClockReading{{Node: n.ID, At: wall}}}
 	voters := n.voters()
 	for _, r := range n.peers.reports(n.Elapsed()) {
-		if r.Node != n.ID && r.AgeMS < 2000 && contains(voters, r.Node) {
+		if r.Node != n.ID && r.AgeMS < 2000 && slices.Contains(voters, r.Node) {
 			c.Readings = append(c.Readings, command.ClockReading{Node: r.Node, At: wall + lifecycle.Instant(r.OffsetMS)})
 		}
 	}
@@ -124,15 +125,6 @@ func (n *Node) catchUpClock() {
 		return
 	}
 	n.proposeSystem(c)
-}
-
-func contains(list []lifecycle.NodeID, id lifecycle.NodeID) bool {
-	for _, x := range list {
-		if x == id {
-			return true
-		}
-	}
-	return false
 }
 
 // proposeSystem proposes for the cluster's own upkeep; a failure is tried again

@@ -3,6 +3,7 @@ package cluster
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -17,8 +18,7 @@ type LogStoreOptions struct {
 	CacheEntries int
 	// Watchdog times every call that reaches the disk; nil means none.
 	Watchdog *Watchdog
-	// Fatal ends the process after damage or a failed write; nil logs the reason and
-	// exits with 1. If it returns, as in tests, the store refuses every later call.
+	// Fatal ends the process after damage or a failed write; nil is Exit. If it returns, as in tests, the store refuses every later call.
 	Fatal func(reason error)
 }
 
@@ -54,7 +54,7 @@ func OpenLogStore(path string, opts LogStoreOptions) (*LogStore, error) {
 		opts.CacheEntries = 512
 	}
 	if opts.Fatal == nil {
-		opts.Fatal = exitOn
+		opts.Fatal = Exit(slog.Default())
 	}
 	stop := &failStop{fatal: opts.Fatal}
 	s := &LogStore{failStop: stop, bolt: &boltStore{failStop: stop, watchdog: opts.Watchdog}}

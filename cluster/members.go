@@ -24,7 +24,16 @@ type registry struct {
 	mu    sync.Mutex
 	seeds map[lifecycle.NodeID]Seed
 	heard map[lifecycle.NodeID]heard
+	open  map[lifecycle.NodeID]int // questions without an answer
 }
+
+const (
+	// maxOpen questions to one node: one that hangs must not cost a goroutine for
+	// each round while it does.
+	maxOpen = 64
+	// clockHeardFor is how long a node's clock is counted after its last word.
+	clockHeardFor = 5 * time.Second
+)
 
 // heard is a node's last report with the local times it arrived at.
 type heard struct {
@@ -34,7 +43,7 @@ type heard struct {
 }
 
 func newRegistry(seeds map[lifecycle.NodeID]Seed) *registry {
-	r := &registry{seeds: map[lifecycle.NodeID]Seed{}, heard: map[lifecycle.NodeID]heard{}}
+	r := &registry{seeds: map[lifecycle.NodeID]Seed{}, heard: map[lifecycle.NodeID]heard{}, open: map[lifecycle.NodeID]int{}}
 	maps.Copy(r.seeds, seeds)
 	return r
 }
@@ -50,6 +59,31 @@ func (r *registry) addSeeds(more map[lifecycle.NodeID]Seed) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	maps.Copy(r.seeds, more)
+}
+
+// dropSeeds forgets them. Kept, they would go on naming incarnations that have
+// been replaced.
+func (r *registry) dropSeeds() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	clear(r.seeds)
+}
+
+// ask counts a question to a node, or refuses it; asked ends it.
+func (r *registry) ask(id lifecycle.NodeID) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.open[id] >= maxOpen {
+		return false
+	}
+	r.open[id]++
+	return true
+}
+
+func (r *registry) asked(id lifecycle.NodeID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.open[id]--
 }
 
 func (r *registry) seedIDs() []lifecycle.NodeID {
@@ -89,42 +123,54 @@ func (r *registry) index(id lifecycle.NodeID) uint64 {
 	return r.heard[id].report.Index
 }
 
-// clockOffset is the median of the voters' clocks minus ours, ours counted as
-// zero; ok is false until a majority was heard.
-func (r *registry) clockOffset(self lifecycle.NodeID, voters []lifecycle.NodeID) (time.Duration, bool) {
+// clockOffset is the median of the voters' clocks minus ours, ours counted as zero;
+// of two middle ones the nearer to ours, so that nobody is told to be wrong by one
+// other clock. It is zero until a majority was heard of late.
+func (r *registry) clockOffset(self lifecycle.NodeID, voters []lifecycle.NodeID, now time.Duration) time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var all []time.Duration
 	for _, id := range voters {
 		if id == self {
 			all = append(all, 0)
-		} else if h, ok := r.heard[id]; ok {
+		} else if h, ok := r.heard[id]; ok && now-h.at < clockHeardFor {
 			all = append(all, h.offset)
 		}
 	}
 	if 2*len(all) <= len(voters) {
-		return 0, false
+		return 0
 	}
 	slices.Sort(all)
-	return all[(len(all)-1)/2], true
+	low, high := all[(len(all)-1)/2], all[len(all)/2]
+	if low.Abs() < high.Abs() {
+		return low
+	}
+	return high
 }
 
-// clockOff reports how far this node's clock is from the voters' median, when
-// that is too far to propose anything dated. With two clocks nobody can say which
-// one is wrong, so it takes three.
+// clockOff reports how far this node's clock is from the voters' median, and
+// whether that is too far to propose anything dated.
 func (n *Node) clockOff() (time.Duration, bool) {
-	voters := n.voters()
-	offset, ok := n.peers.clockOffset(n.ID, voters)
-	return offset, ok && len(voters) > 2 && offset.Abs() > maxClockOffset
+	offset := n.peers.clockOffset(n.ID, n.voters(), n.Elapsed())
+	return offset, offset.Abs() > maxClockOffset
 }
 
-// voters of the newest Raft configuration, by node.
-func (n *Node) voters() []lifecycle.NodeID {
-	var out []lifecycle.NodeID
+// voterServers of the newest Raft configuration.
+func (n *Node) voterServers() []raft.ServerID {
+	var out []raft.ServerID
 	for _, s := range n.raft.GetConfiguration().Configuration().Servers {
 		if s.Suffrage == raft.Voter {
-			out = append(out, nodeOf(s.ID))
+			out = append(out, s.ID)
 		}
+	}
+	return out
+}
+
+// voters are the nodes behind voterServers.
+func (n *Node) voters() []lifecycle.NodeID {
+	var out []lifecycle.NodeID
+	for _, id := range n.voterServers() {
+		out = append(out, nodeOf(id))
 	}
 	return out
 }
@@ -192,18 +238,20 @@ func (n *Node) askAround(ctx context.Context) {
 	for _, id := range n.peers.seedIDs() {
 		known[id] = true
 	}
-	for _, id := range slices.Sorted(maps.Keys(known)) {
+	var asked sync.WaitGroup
+	for id := range known {
 		if id == n.ID {
 			continue
 		}
-		ctx, cancel := context.WithTimeout(ctx, time.Second)
-		more, err := n.Peers.Members(ctx, id)
-		cancel()
-		if err != nil {
-			continue // it is down, or behind itself
-		}
-		n.peers.addSeeds(more)
+		asked.Go(func() {
+			ctx, cancel := context.WithTimeout(ctx, roundTimeout)
+			defer cancel()
+			if more, err := n.Peers.Members(ctx, id); err == nil { // else it is down, or behind itself
+				n.peers.addSeeds(more)
+			}
+		})
 	}
+	asked.Wait()
 }
 
 // Status is what this node knows of the cluster.

@@ -88,18 +88,10 @@ func (n *Node) TransferLeadership(ctx context.Context, to lifecycle.NodeID) erro
 	if !n.Leadership().Self {
 		return ledger.ErrNotLeader
 	}
-	f := n.raft.LeadershipTransfer()
 	if to == n.ID {
 		return nil
 	}
-	if to != "" {
-		row := n.View().Node(to)
-		if row == nil {
-			return fmt.Errorf("hand leadership over: no node %s", to.Short())
-		}
-		f = n.raft.LeadershipTransferToServer(raft.ServerID(row.ServerID()), raft.ServerAddress(row.Addrs.Node))
-	}
-	if err := f.Error(); err != nil {
+	if err := n.startTransfer(to); err != nil {
 		return fmt.Errorf("hand leadership over: %w", err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, configurationLimit)
@@ -115,6 +107,17 @@ func (n *Node) TransferLeadership(ctx context.Context, to lifecycle.NodeID) erro
 			return fmt.Errorf("hand leadership over: nobody else leads yet: %w", ctx.Err())
 		}
 	}
+}
+
+func (n *Node) startTransfer(to lifecycle.NodeID) error {
+	if to == "" {
+		return n.raft.LeadershipTransfer().Error()
+	}
+	row := n.View().Node(to)
+	if row == nil {
+		return fmt.Errorf("no node %s", to.Short())
+	}
+	return n.raft.LeadershipTransferToServer(raft.ServerID(row.ServerID()), raft.ServerAddress(row.Addrs.Node)).Error()
 }
 
 // Servers is the newest Raft configuration: server id -> has a vote.

@@ -22,11 +22,14 @@ type ConfirmReq struct {
 	Leader lifecycle.NodeID `json:"leader"`
 }
 
-// ConfirmResp answers it. Node and Nonce must be the ones that were asked.
+// ConfirmResp answers it. Node, Server and Nonce must be the ones that were asked:
+// a node that was rebuilt has forgotten terms, and does not speak for the voter
+// that it was.
 type ConfirmResp struct {
 	Nonce  string           `json:"nonce"`
 	Term   uint64           `json:"current_term"`
 	Node   lifecycle.NodeID `json:"node"`
+	Server string           `json:"server"` // <node id>.<incarnation>
 	Report Report           `json:"report"`
 }
 

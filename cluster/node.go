@@ -61,12 +61,13 @@ type Node struct {
 	Config
 	serverID   raft.ServerID
 	raft       *raft.Raft
+	transport  *Transport
 	fsm        *fsm.FSM
 	logs       *LogStore
 	watchdog   *Watchdog
 	lead       *leadership
 	refresh    *coalescer[readPoint]
-	confirm    *coalescer[struct{}]
+	confirm    *coalescer[uint64] // the term that was confirmed
 	peers      *registry
 	freshest   atomic.Pointer[readPoint]
 	proposals  chan struct{} // tokens: bounds what waits for a commit

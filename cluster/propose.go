@@ -17,11 +17,11 @@ import (
 const enqueueLimit = 2 * time.Second
 
 // Propose commits a command. Nothing is stamped here; see ledger.Ledger.
+//
+// A leader that is not Ready yet refuses too: it does not know all that was
+// committed, so nothing could have been planned on it.
 func (n *Node) Propose(ctx context.Context, cmd *command.Command) (state.Outcome, error) {
-	if n.closed.Load() {
-		return state.Outcome{}, ledger.ErrStopped
-	}
-	if !n.Leadership().Self {
+	if !n.Leadership().Ready {
 		return state.Outcome{}, ledger.ErrNotLeader
 	}
 	if offset, off := n.clockOff(); off {
@@ -33,18 +33,19 @@ func (n *Node) Propose(ctx context.Context, cmd *command.Command) (state.Outcome
 	}
 	select {
 	case n.proposals <- struct{}{}:
-		defer func() { <-n.proposals }()
 	default:
 		return state.Outcome{}, ledger.ErrBusy
+	}
+	if n.closed.Load() { // after the token: Close waits for those who hold one
+		<-n.proposals
+		return state.Outcome{}, ledger.ErrStopped
 	}
 	return n.await(ctx, n.raft.Apply(data, enqueueLimit))
 }
 
-// await waits for the future in a goroutine only when the caller can give up.
+// await gives the token back when raft has answered, which may be after the caller
+// has given up.
 func (n *Node) await(ctx context.Context, f raft.ApplyFuture) (state.Outcome, error) {
-	if ctx.Done() == nil {
-		return outcome(f)
-	}
 	type result struct {
 		o   state.Outcome
 		err error
@@ -52,6 +53,7 @@ func (n *Node) await(ctx context.Context, f raft.ApplyFuture) (state.Outcome, er
 	done := make(chan result, 1)
 	go func() {
 		o, err := outcome(f)
+		<-n.proposals
 		done <- result{o, err}
 	}()
 	select {

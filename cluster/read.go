@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -17,6 +18,9 @@ var kinds = map[ledger.Level]fresh.Kind{ledger.Bounded: fresh.Bounded, ledger.Li
 // Read returns a View at the freshness asked for. Whether it may be served is
 // package fresh's decision; here is the evidence and the waiting.
 func (n *Node) Read(ctx context.Context, f ledger.Freshness) (ledger.Snapshot, error) {
+	if n.closed.Load() {
+		return ledger.Snapshot{}, ledger.ErrStopped
+	}
 	q := fresh.Query{Kind: kinds[f.Level], Bound: f.Within, Min: fresh.Position{Epoch: f.MinEpoch, Index: f.MinIndex}, ReceivedAt: fresh.Instant(n.Elapsed())}
 	if f.Level == ledger.Linearizable {
 		if err := n.linearize(ctx); err != nil {
@@ -49,6 +53,9 @@ func (n *Node) look(q fresh.Query) (ledger.Snapshot, fresh.Answer) {
 	s := ledger.Snapshot{View: n.View()}
 	at := s.Position()
 	st := fresh.State{Epoch: at.Epoch, Applied: at.Index}
+	if q.Min.Epoch == 0 && q.Min.Index > 0 {
+		q.Min.Epoch = at.Epoch // an index alone is one of this epoch
+	}
 	if p != nil {
 		st.AsOf, st.Fresh, s.AsOf = fresh.Instant(p.begun), true, p.wall
 	}
@@ -77,11 +84,17 @@ func staleness(a fresh.Answer) error {
 	return fmt.Errorf("%w: last confirmed %d ms ago", ledger.ErrStale, a.Staleness.Milliseconds())
 }
 
+// linearize gets a read point begun after the call. Whatever is in the way, the
+// reader learns that nothing here is fresh enough and may ask another node.
 func (n *Node) linearize(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, linearizableWait)
 	defer cancel()
-	if err := n.renew(ctx); err != nil {
+	err := n.renew(ctx)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, ledger.ErrNotLeader), errors.Is(err, ledger.ErrEpoch), errors.Is(err, ledger.ErrStopped):
 		return fmt.Errorf("confirm the read: %w", err)
 	}
-	return nil
+	return fmt.Errorf("%w: confirm the read: %w", ledger.ErrStale, err)
 }

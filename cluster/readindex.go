@@ -26,17 +26,14 @@ type readPoint struct {
 }
 
 // readPoint asks for one: of the voters when this node leads, of the leader else.
-func (n *Node) readPoint(ctx context.Context) (readPoint, error) {
+func (n *Node) readPoint(ctx context.Context) (p readPoint, err error) {
 	ctx, cancel := context.WithTimeout(ctx, roundTimeout)
 	defer cancel()
-	p := readPoint{begun: n.Elapsed(), wall: n.Wall()}
+	p.begun, p.wall = n.Elapsed(), n.Wall()
 	lead := n.Leadership()
 	switch {
 	case lead.Self && lead.Ready:
-		// The index is read before the round. What was acknowledged before begun was
-		// applied here first, if this node still led; that is what the round proves.
-		p.index = n.fsm.Position().Index
-		_, err := n.confirm.call(ctx)
+		p.index, err = n.confirmedIndex(ctx, lead.Term)
 		return p, err
 	case lead.Self || lead.Leader == "":
 		return p, ledger.ErrNotLeader
@@ -54,6 +51,23 @@ func (n *Node) readPoint(ctx context.Context) (readPoint, error) {
 	}
 	p.index, p.reports = resp.Index, resp.Reports
 	return p, nil
+}
+
+// confirmedIndex is how far this leader had applied when it was called, once a
+// round begun after that has shown that it led then, in the term it became Ready in.
+// What was acknowledged before the call was applied here first: by this leader
+// itself, or by an earlier one and so before it became Ready.
+//
+// The term matters. A node that lost and regained leadership between two looks of
+// watchLeadership is still called Ready here for its old term, and may not have
+// applied what others acknowledged in between.
+func (n *Node) confirmedIndex(ctx context.Context, term uint64) (uint64, error) {
+	index := n.fsm.Position().Index
+	confirmed, err := n.confirm.call(ctx)
+	if err == nil && confirmed != term {
+		err = fmt.Errorf("%w: it leads term %d and is not ready in it", ledger.ErrNotLeader, confirmed)
+	}
+	return index, err
 }
 
 func nonce() string {
@@ -75,8 +89,8 @@ func (n *Node) HandleReadIndex(ctx context.Context, from lifecycle.NodeID, req R
 		return ReadIndexResp{}, fmt.Errorf("node %s reports for node %s", from.Short(), req.Report.Node.Short())
 	}
 	n.hear(req.Report)
-	index := n.fsm.Position().Index
-	if _, err := n.confirm.call(ctx); err != nil {
+	index, err := n.confirmedIndex(ctx, lead.Term)
+	if err != nil {
 		return ReadIndexResp{}, err
 	}
 	return ReadIndexResp{Nonce: req.Nonce, Term: lead.Term, Leader: n.ID, Index: index, Reports: append(n.peers.reports(n.Elapsed()), n.report())}, nil
@@ -88,49 +102,50 @@ func (n *Node) hear(r Report) {
 	n.peers.hear(r, n.Elapsed(), time.UnixMilli(r.WallMS).Sub(n.Wall()))
 }
 
-// confirmRound proves that this node still leads: a majority of voters answers,
-// after being asked in this round, that it knows of no later term. VerifyLeader
-// will not do, because it counts non-voters.
-func (n *Node) confirmRound(ctx context.Context) (struct{}, error) {
-	ctx, cancel := context.WithTimeout(ctx, roundTimeout)
-	defer cancel()
-	term, voters := n.raft.CurrentTerm(), n.voters()
+// confirmRound proves that this node still leads, and in which term: a majority of
+// voters answers, after being asked in this round, that it knows of no later term.
+// VerifyLeader will not do, because it counts non-voters.
+//
+// ctx is the node's. A round may be decided before the last voter answers, whose
+// report is still wanted, so the askers are left to end by themselves.
+func (n *Node) confirmRound(ctx context.Context) (uint64, error) {
+	term, voters := n.raft.CurrentTerm(), n.voterServers()
 	if n.raft.State() != raft.Leader {
-		return struct{}{}, ledger.ErrNotLeader
+		return 0, ledger.ErrNotLeader
 	}
 	answers := make(chan bool, len(voters))
 	agreed, asked := 0, 0
 	for _, id := range voters {
-		if id == n.ID {
+		if id == n.serverID {
 			agreed++
 			continue
 		}
 		asked++
-		go func() { answers <- n.confirmWith(ctx, id, term) }()
+		n.running.Go(func() { answers <- n.confirmWith(ctx, id, term) })
 	}
 	for ; 2*agreed <= len(voters) && asked > 0; asked-- {
-		select {
-		case yes := <-answers:
-			if yes {
-				agreed++
-			}
-		case <-ctx.Done():
-			asked = 0
+		if <-answers {
+			agreed++
 		}
 	}
 	if 2*agreed <= len(voters) || n.raft.State() != raft.Leader || n.raft.CurrentTerm() != term {
-		return struct{}{}, fmt.Errorf("%w: %d of %d voters confirm term %d", ledger.ErrNotLeader, agreed, len(voters), term)
+		return 0, fmt.Errorf("%w: %d of %d voters confirm term %d", ledger.ErrNotLeader, agreed, len(voters), term)
 	}
-	return struct{}{}, nil
+	return term, nil
 }
 
-func (n *Node) confirmWith(ctx context.Context, id lifecycle.NodeID, term uint64) bool {
-	req := ConfirmReq{Nonce: nonce(), Term: term, Leader: n.ID}
-	// The round may be decided before this voter answers; its report is still wanted.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), roundTimeout)
+// confirmWith ends within roundTimeout.
+func (n *Node) confirmWith(ctx context.Context, server raft.ServerID, term uint64) bool {
+	node := nodeOf(server)
+	if !n.peers.ask(node) {
+		return false // it has left too many questions open already
+	}
+	defer n.peers.asked(node)
+	ctx, cancel := context.WithTimeout(ctx, roundTimeout)
 	defer cancel()
-	resp, err := n.Peers.Confirm(ctx, id, req)
-	if err != nil || resp.Nonce != req.Nonce || resp.Node != id || resp.Report.Node != id {
+	req := ConfirmReq{Nonce: nonce(), Term: term, Leader: n.ID}
+	resp, err := n.Peers.Confirm(ctx, node, req)
+	if err != nil || resp.Nonce != req.Nonce || resp.Node != node || resp.Server != string(server) || resp.Report.Node != node {
 		return false
 	}
 	n.hear(resp.Report)
@@ -138,8 +153,14 @@ func (n *Node) confirmWith(ctx context.Context, id lifecycle.NodeID, term uint64
 }
 
 // HandleConfirm answers a leader with the term this node knows.
-func (n *Node) HandleConfirm(_ context.Context, _ lifecycle.NodeID, req ConfirmReq) (ConfirmResp, error) {
-	return ConfirmResp{Nonce: req.Nonce, Term: n.raft.CurrentTerm(), Node: n.ID, Report: n.report()}, nil
+func (n *Node) HandleConfirm(_ context.Context, from lifecycle.NodeID, req ConfirmReq) (ConfirmResp, error) {
+	if n.closed.Load() {
+		return ConfirmResp{}, ledger.ErrStopped
+	}
+	if req.Leader != from {
+		return ConfirmResp{}, fmt.Errorf("node %s asks in the name of node %s", from.Short(), req.Leader.Short())
+	}
+	return ConfirmResp{Nonce: req.Nonce, Term: n.raft.CurrentTerm(), Node: n.ID, Server: string(n.serverID), Report: n.report()}, nil
 }
 
 // keepFresh renews the proof of freshness, and looks for unknown members while it
@@ -179,6 +200,7 @@ func (n *Node) renew(ctx context.Context) error {
 		return err
 	}
 	n.publish(&p)
+	n.peers.dropSeeds() // a state this new knows every member, and which incarnation it has
 	return nil
 }
 

@@ -89,7 +89,7 @@ func (w *Watchdog) look() (reason string) {
 	for _, c := range w.calls {
 		if taken := w.watched - c.since; taken > w.limit {
 			w.fired = true
-			return fmt.Sprintf("the raft store has been in %s for more than %s: the disk hangs. The process exits so that the cluster can elect another leader; check the disk under data_dir, then start the node again",
+			return fmt.Sprintf("the raft store has been in %s for more than %s: the disk hangs. The process exits so that the cluster can elect another leader",
 				c.name, taken.Truncate(time.Millisecond))
 		}
 	}
@@ -117,32 +117,4 @@ func (w *Watchdog) Start() {
 func (w *Watchdog) Stop() {
 	close(w.stop)
 	<-w.done
-}
-
-// MaxFruitlessInstalls is how many snapshots in a row may be installed without one
-// entry being applied after them.
-const MaxFruitlessInstalls = 3
-
-// InstallGuard detects the snapshot livelock of hashicorp/raft #697: a follower
-// whose log conflicts is sent one snapshot after another and never gets to apply an
-// entry. The cure is disk.Dir.SetAside and to rejoin as an empty non-voter. It is a
-// plain value; its owner guards it.
-type InstallGuard struct {
-	fruitless int
-	index     uint64 // of the newest snapshot installed
-}
-
-// Installed notes an installed snapshot, and reports whether the node is stuck.
-func (g *InstallGuard) Installed(index uint64) (stuck bool) {
-	g.fruitless++
-	g.index = max(g.index, index)
-	return g.fruitless > MaxFruitlessInstalls
-}
-
-// Applied notes that the entry at index, taken from the log, was applied. Only an
-// entry after the newest snapshot is progress.
-func (g *InstallGuard) Applied(index uint64) {
-	if index > g.index {
-		g.fruitless = 0
-	}
 }

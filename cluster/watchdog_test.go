@@ -104,27 +104,3 @@ func TestStoreReportsToWatchdog(t *testing.T) {
 	_, err = s.Scan(1)
 	expect("Scan", err)
 }
-
-func TestInstallGuard(t *testing.T) {
-	var g InstallGuard
-	for i := uint64(1); i <= 3; i++ {
-		if g.Installed(100 * i) {
-			t.Fatalf("stuck after %d installs", i)
-		}
-		g.Applied(100 * i) // from before or at the snapshot: no progress
-	}
-	if !g.Installed(400) {
-		t.Error("four installs without an entry and not stuck")
-	}
-	g.Applied(401)
-	if g.Installed(500) {
-		t.Error("progress was not counted")
-	}
-	g.Applied(450) // replayed from before the newest snapshot
-	for range 2 {
-		g.Installed(500)
-	}
-	if !g.Installed(500) {
-		t.Error("old entries were taken for progress")
-	}
-}

@@ -1,0 +1,56 @@
+package cluster
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/chancery-project/chancery/fsm"
+)
+
+// maxFruitlessInstalls is how many snapshots in a row may be installed without one
+// entry being applied after them.
+const maxFruitlessInstalls = 3
+
+// ErrStuck is the reason of a stop by installGuard.
+var ErrStuck = errors.New("this node is sent one snapshot after another and gets to apply nothing. Run: chancery node rebuild")
+
+// installGuard stands between raft and the state machine and detects the snapshot
+// livelock of hashicorp/raft #697: a follower whose log conflicts is sent one
+// snapshot after another and never gets to apply an entry. Nothing but an empty
+// directory gets it out of there, so the node stops and says so.
+//
+// raft calls a state machine from one goroutine, which owns fruitless.
+type installGuard struct {
+	*fsm.FSM
+	fatal     func(reason error)
+	fruitless int
+}
+
+var _ raft.BatchingFSM = (*installGuard)(nil)
+
+// ApplyBatch is the progress that is looked for: raft hands out only what comes
+// after the newest snapshot.
+func (g *installGuard) ApplyBatch(logs []*raft.Log) []any {
+	g.fruitless = 0
+	return g.FSM.ApplyBatch(logs)
+}
+
+// Apply is what raft would call if ApplyBatch were hidden from it.
+func (g *installGuard) Apply(l *raft.Log) any { return g.ApplyBatch([]*raft.Log{l})[0] }
+
+// Restore counts. A snapshot that cannot be restored is no progress either.
+func (g *installGuard) Restore(r io.ReadCloser) error {
+	err := g.FSM.Restore(r)
+	if g.fruitless++; g.fruitless <= maxFruitlessInstalls {
+		return err
+	}
+	reason := fmt.Errorf("%w (%d installs)", ErrStuck, g.fruitless)
+	if err != nil {
+		reason = fmt.Errorf("%w (%d installs, the last: %w)", ErrStuck, g.fruitless, err)
+	}
+	g.fatal(reason)
+	return reason
+}
