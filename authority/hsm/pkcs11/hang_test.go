@@ -18,10 +18,16 @@ import (
 func hangingStore(t *testing.T, tokens *faulty, exits chan string) (*Store, hsm.Ref) {
 	t.Helper()
 	cfg := tokens.Config("a")
-	cfg.Concurrency, cfg.QueueMax, cfg.AbandonAfter = 2, 8, 50*time.Millisecond
+	// Generated with the usual patience: on a busy machine it may take longer than
+	// the short one below allows.
+	patient := open(t, cfg)
+	ref := hsmtest.RefTo(hsmtest.Generate(t, patient, lifecycle.ES256), lifecycle.ES256)
+	if err := patient.Close(); err != nil {
+		t.Fatal(err)
+	}
+	cfg.Concurrency, cfg.QueueMax, cfg.AbandonAfter = 2, 8, 300*time.Millisecond
 	cfg.Exit = func(reason string) { exits <- reason }
 	s := open(t, cfg)
-	ref := hsmtest.RefTo(hsmtest.Generate(t, s, lifecycle.ES256), lifecycle.ES256)
 	hsmtest.SignAndVerify(t, s, ref, "before")
 	return s, ref
 }
