@@ -27,8 +27,10 @@ type Reporter interface {
 const (
 	DefaultInterval = 10 * time.Minute       // between full inventories
 	minGap          = 100 * time.Millisecond // between two passes
-	maxSleep        = time.Minute            // the wall clock may be set while we sleep
-	firstDelay      = time.Second            // after a first failure, doubling
+	maxGap          = time.Second
+	gapPerPass      = 2           // a pass over very many instances rests twice as long
+	maxSleep        = time.Minute // the wall clock may be set while we sleep
+	firstDelay      = time.Second // after a first failure, doubling
 	longestDelay    = time.Minute
 	deviceTimeout   = 2 * time.Minute // a call to the store; RSA-4096 takes its time on a small HSM
 )
@@ -130,11 +132,12 @@ func (r *Reconciler) Start(ctx context.Context) {
 	go func() {
 		defer close(r.done)
 		for ctx.Err() == nil {
-			index := r.ledger.View().Position().Index
+			index, began := r.ledger.View().Position().Index, r.clock()
 			sleep := r.pass(ctx)
-			r.wait(ctx, minGap, nil)
-			if sleep > minGap {
-				r.wait(ctx, sleep-minGap, r.ledger.Changed(index))
+			gap := min(max(minGap, gapPerPass*r.clock().Sub(began)), maxGap)
+			r.wait(ctx, gap, nil)
+			if sleep > gap {
+				r.wait(ctx, sleep-gap, r.ledger.Changed(index))
 			}
 		}
 	}()

@@ -17,9 +17,10 @@ import (
 const (
 	minGap      = 100 * time.Millisecond // between two passes, so that a burst of writes costs one
 	gapPerPass  = 4                      // a long pass rests four times as long: at most a fifth of a core
-	maxSleep    = time.Minute            // the wall clock may be set while we sleep
-	stepsAtOnce = 1024                   // proposed per pass; what is left is planned again
-	proposers   = 16                     // keys proposed for at the same time: they share log batches
+	maxGap      = 5 * time.Second
+	maxSleep    = time.Minute // the wall clock may be set while we sleep
+	stepsAtOnce = 1024        // proposed per pass; what is left is planned again
+	proposers   = 16          // keys proposed for at the same time: they share log batches
 	systemActor = "system"
 )
 
@@ -102,7 +103,7 @@ func (l *Loop) run(ctx context.Context) {
 		began := l.clock()
 		view := l.ledger.View()
 		sleep := l.pass(ctx, view)
-		gap := max(minGap, gapPerPass*l.clock().Sub(began))
+		gap := min(max(minGap, gapPerPass*l.clock().Sub(began)), maxGap)
 		l.wait(ctx, gap, moved, nil)
 		if sleep > gap {
 			l.wait(ctx, sleep-gap, moved, l.ledger.Changed(view.Position().Index))
