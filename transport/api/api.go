@@ -82,10 +82,10 @@ type API struct {
 	principals *transport.Buckets
 	addresses  *transport.Buckets
 	failures   *transport.Buckets
-	metrics    *metrics
+	counters   *transport.Metrics
 	usage      usage
 	streams    streams
-	keys       keyCache
+	keys       transport.Bodies
 	operations []*route
 	describes  func() ([]byte, error) // the OpenAPI description, made at the first request
 	handler    http.Handler
@@ -117,7 +117,10 @@ func New(c Config) *API {
 	}
 	a.operations = routes()
 	a.describes = sync.OnceValues(func() ([]byte, error) { return json.MarshalIndent(describe(a.operations), "", " ") })
-	a.metrics = newMetrics(c.Metrics, a.operations)
+	a.counters = transport.NewMetrics(c.Metrics)
+	for _, r := range a.operations {
+		r.metrics = a.counters.Route(r.name)
+	}
 	a.handler = a.mux()
 	return a
 }

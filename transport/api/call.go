@@ -430,7 +430,7 @@ func (c *call) done() {
 	if c.status == 0 {
 		c.status = http.StatusOK
 	}
-	c.metrics.observe(c.route, c.status, took)
+	c.route.metrics.Observe(c.status, took)
 	if ctx := context.Background(); c.Logger.Enabled(ctx, slog.LevelDebug) {
 		c.Logger.LogAttrs(ctx, slog.LevelDebug, "request", slog.String("route", c.route.name), slog.Int("status", c.status),
 			slog.String("principal", c.caller.Principal), slog.String("remote", c.r.RemoteAddr),

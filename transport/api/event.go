@@ -134,8 +134,8 @@ func (c *call) poll(first uint64, hold time.Duration) (any, error) {
 
 // nextState waits for a newer state and pins it; false = the time is up.
 func (c *call) nextState(until <-chan time.Time) bool {
-	c.metrics.held.Inc()
-	defer c.metrics.held.Dec()
+	c.counters.Held.Inc()
+	defer c.counters.Held.Dec()
 	l := c.Service.Ledger()
 	select {
 	case <-l.Changed(c.snap.Position().Index):

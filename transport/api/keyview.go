@@ -1,7 +1,6 @@
 package api
 
 import (
-	"encoding/hex"
 	"encoding/json"
 	"strings"
 	"sync"
@@ -18,44 +17,10 @@ import (
 	"github.com/chancery-project/chancery/transport/wire"
 )
 
-// keyCache keeps rendered `key show` bodies without their last members, which
-// change with every answer. An entry holds for one position and one second: the
-// first because rows may have moved, the second because use counts and plans do.
-type keyCache struct {
-	bodies sync.Map // lifecycle.KeyID -> *keyBody
-	count  atomic.Int64
-}
-
-type keyBody struct {
-	epoch, index uint64
-	second       int64
-	prefix       []byte // JSON up to `"position":`
-}
-
-// maxKeyBodies bounds the cache: a few KiB each.
-const maxKeyBodies = 4096
-
-func (k *keyCache) get(id lifecycle.KeyID, p state.Position, now time.Time) []byte {
-	if found, ok := k.bodies.Load(id); ok {
-		if b := found.(*keyBody); b.index == p.Index && b.epoch == p.Epoch && b.second == now.Unix() {
-			return b.prefix
-		}
-	}
-	return nil
-}
-
-func (k *keyCache) put(id lifecycle.KeyID, p state.Position, now time.Time, prefix []byte) {
-	if _, ok := k.bodies.Swap(id, &keyBody{p.Epoch, p.Index, now.Unix(), prefix}); !ok && k.count.Add(1) > maxKeyBodies {
-		k.bodies.Clear()
-		k.count.Store(0)
-	}
-}
-
 // renderKey is the body of `key show`.
 func (a *API) renderKey(snap ledger.Snapshot, k *lifecycle.Key) ([]byte, error) {
-	now, p := a.Clock(), snap.Position()
-	prefix := a.keys.get(k.ID, p, now)
-	if prefix == nil {
+	now := a.Clock()
+	return a.keys.Render(string(k.ID), snap, now, func() ([]byte, error) {
 		show, err := a.keyView(snap.View, k, now)
 		if err != nil {
 			return nil, err
@@ -64,20 +29,8 @@ func (a *API) renderKey(snap ledger.Snapshot, k *lifecycle.Key) ([]byte, error) 
 		if err != nil {
 			return nil, err
 		}
-		// wire.Key ends with position, as_of and freshness, in this order.
-		end := strings.LastIndex(string(whole), `"position":`)
-		prefix = whole[:end:end]
-		a.keys.put(k.ID, p, now, prefix)
-	}
-	return appendAge(prefix, snap), nil
-}
-
-// appendAge completes a cached body with the members that say which state it was
-// computed from.
-func appendAge(prefix []byte, snap ledger.Snapshot) []byte {
-	b := make([]byte, len(prefix), len(prefix)+256)
-	copy(b, prefix)
-	return append(transport.AppendAge(b, snap), "}\n"...)
+		return transport.Open(whole), nil
+	})
 }
 
 // keyView makes the answer object, position and age left out.
@@ -191,8 +144,6 @@ func nodeName(v *state.View, id lifecycle.NodeID) string {
 	}
 	return id.Short()
 }
-
-func hexOf(b []byte) string { return hex.EncodeToString(b) }
 
 // usage counts the signatures this node has released since it started, by kid.
 type usage struct{ kids sync.Map } // kid -> *used

@@ -71,8 +71,8 @@ func (c *call) await(key lifecycle.KeyID, version uint64, l authority.Level) (*s
 		case <-ctx.Done():
 		}
 	}()
-	c.metrics.held.Inc()
-	defer c.metrics.held.Dec()
+	c.counters.Held.Inc()
+	defer c.counters.Held.Dec()
 	return c.Service.Await(ctx, key, version, l)
 }
 

@@ -5,6 +5,7 @@ import (
 
 	"github.com/chancery-project/chancery/authority"
 	"github.com/chancery-project/chancery/fsm/command"
+	"github.com/chancery-project/chancery/transport"
 	"github.com/chancery-project/chancery/transport/wire"
 )
 
@@ -34,7 +35,7 @@ type route struct {
 	media   string            // of the answer, "" = JSON
 	handle  func(*call) (any, error)
 
-	metrics *routeMetrics
+	metrics *transport.RouteMetrics
 }
 
 func of[T any]() reflect.Type { return reflect.TypeFor[T]() }
