@@ -1,4 +1,4 @@
-//go:build !windows
+//go:build !clientonly && !windows
 
 package main
 
@@ -27,7 +27,7 @@ func devCommand() *cli.Command {
 	tell := func(name, usage, args string, n int) *cli.Command {
 		return &cli.Command{Name: name, Usage: usage, ArgsUsage: args, Flags: []cli.Flag{dir()}, Action: func(c *cli.Context) error {
 			if c.NArg() != n {
-				return cli.Exit(fmt.Sprintf("usage: chancery dev %s %s", name, args), exitUsage)
+				return usagef("usage: chancery dev %s %s", name, args)
 			}
 			return dev.Control(c.String("dir"), append([]string{name}, c.Args().Slice()...)...)
 		}}
@@ -46,7 +46,7 @@ func devCommand() *cli.Command {
 		},
 		Action: func(c *cli.Context) error {
 			if c.NArg() > 0 {
-				return cli.Exit(fmt.Sprintf("unknown word %q: chancery dev [stop|kill N|start N]", c.Args().First()), exitUsage)
+				return usagef("unknown word %q: chancery dev [stop|kill N|start N]", c.Args().First())
 			}
 			if c.Bool("detach") {
 				return detachDev(c)

@@ -1,4 +1,4 @@
-//go:build cgo && !nopkcs11 && !windows
+//go:build cgo && !nopkcs11 && !clientonly && !windows
 
 package main
 

@@ -1,4 +1,4 @@
-//go:build !windows
+//go:build !clientonly && !windows
 
 package main
 
@@ -23,7 +23,7 @@ func keystoreCommand() *cli.Command {
 			{Name: "new-key-file", Usage: "make the file that seals a soft key store; keep it outside data_dir, and a copy elsewhere", ArgsUsage: "FILE",
 				Action: func(c *cli.Context) error {
 					if c.NArg() != 1 {
-						return cli.Exit("usage: chancery keystore new-key-file FILE", exitUsage)
+						return usagef("usage: chancery keystore new-key-file FILE")
 					}
 					return softkey.CreateKeyFile(c.Args().First())
 				}},

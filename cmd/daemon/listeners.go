@@ -33,7 +33,9 @@ func (d *Daemon) startListeners(ctx context.Context) error {
 	if l, err = net.Listen("tcp", d.config.Listen.Public); err != nil {
 		return fmt.Errorf("listen for the public: %w", err)
 	}
-	pub := public.New(d.publicConfig())
+	config := public.Config{Node: d.config.NodeName, Ledger: d.node, Sets: d.sets, Logger: d.log, Metrics: d.metrics,
+		PublicURL: d.publicURL(), Ready: d.readyFor, PerAddress: rate(d.config.Limits.AnonymousPerSecond)}
+	pub := public.New(config)
 	options := limits
 	if !d.config.TLS.PlainPublic {
 		options.TLS = d.tls()
@@ -46,7 +48,7 @@ func (d *Daemon) startListeners(ctx context.Context) error {
 	if l, err = net.Listen("tcp", d.config.Listen.Metrics); err != nil {
 		return fmt.Errorf("listen for metrics: %w", err)
 	}
-	metrics := public.Metrics(d.publicConfig(), d.metrics)
+	metrics := public.Metrics(config, d.metrics)
 	d.serve("metrics", func() error { return transport.Serve(ctx, l, metrics, transport.ServerOptions{Logger: d.log}) })
 	return nil
 }

@@ -183,11 +183,7 @@ func (c *Cluster) people(ctx context.Context, admin *client.Client) error {
 		if exists(c.token(who)) {
 			continue
 		}
-		var grants []lifecycle.Grant
-		for _, role := range []lifecycle.Role{lifecycle.Approver, lifecycle.Operator, lifecycle.Signer, lifecycle.Auditor} {
-			grants = append(grants, lifecycle.Grant{Role: role, Keys: "*"})
-		}
-		_, err := admin.AddPrincipal(ctx, wire.AddPrincipal{Name: who, Kind: lifecycle.Person, Roles: grants})
+		_, err := admin.AddPrincipal(ctx, wire.AddPrincipal{Name: who, Kind: lifecycle.Person, Roles: []string{"approver", "operator", "signer", "auditor"}})
 		var refused *wire.Error
 		if err != nil && !(errors.As(err, &refused) && refused.Code == "already_exists") {
 			return fmt.Errorf("add %s: %w", who, err)
@@ -196,7 +192,7 @@ func (c *Cluster) people(ctx context.Context, admin *client.Client) error {
 		if err != nil {
 			return fmt.Errorf("make a token for %s: %w", who, err)
 		}
-		if err := os.WriteFile(c.token(who), []byte(t.Token+"\n"), 0o600); err != nil {
+		if err := os.WriteFile(c.token(who), []byte(t.Secret+"\n"), 0o600); err != nil {
 			return fmt.Errorf("write the token of %s: %w", who, err)
 		}
 	}

@@ -1,0 +1,146 @@
+package daemon
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chancery-project/chancery/authority/hsm/softkey"
+	"github.com/chancery-project/chancery/client"
+	"github.com/chancery-project/chancery/transport/wire"
+)
+
+// node is one daemon of a test, in this process.
+type node struct {
+	config Config
+	cancel context.CancelFunc
+	done   chan error
+}
+
+func configure(t *testing.T, name string) Config {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.Chmod(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	var addr [5]string
+	for i := range addr {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		addr[i] = l.Addr().String()
+		defer l.Close()
+	}
+	text := fmt.Sprintf("node_name = %q\ndata_dir = \"data\"\n[listen]\napi = %q\npublic = %q\nnode = %q\ngossip = %q\nmetrics = %q\n[tls]\nplain_public = true\n[keystore]\ndriver = \"soft\"\nkey_file = \"seal.key\"\n[log]\nlevel = \"warn\"\n",
+		name, addr[0], addr[1], addr[2], addr[3], addr[4])
+	path := filepath.Join(dir, "chancery.toml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := softkey.CreateKeyFile(filepath.Join(dir, "seal.key")); err != nil {
+		t.Fatal(err)
+	}
+	c, err := LoadConfig(path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func start(t *testing.T, c Config) *node {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	n := &node{config: c, cancel: cancel, done: make(chan error, 1)}
+	ready := make(chan struct{})
+	go func() { n.done <- Run(ctx, c, "test", func() { close(ready) }) }()
+	select {
+	case <-ready:
+	case err := <-n.done:
+		t.Fatalf("%s did not start: %v", c.NodeName, err)
+	}
+	t.Cleanup(func() { n.stop(t) })
+	return n
+}
+
+func (n *node) stop(t *testing.T) {
+	n.cancel()
+	if err := <-n.done; err != nil {
+		t.Errorf("%s stopped with %v", n.config.NodeName, err)
+	}
+	n.done <- nil
+}
+
+// TestThreeNodes founds a cluster, lets two nodes join with tokens, and signs on
+// each, through the real listeners.
+func TestThreeNodes(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	first := configure(t, "n1")
+	admin := filepath.Join(t.TempDir(), "admin")
+	if _, err := Init(ctx, first, admin, "test", slog.New(slog.DiscardHandler)); err != nil {
+		t.Fatal(err)
+	}
+	start(t, first)
+	c, err := client.New(client.Config{Addrs: []string{first.Advertise.API}, CAFile: filepath.Join(admin, "ca.pem"),
+		CertFile: filepath.Join(admin, "admin.crt"), KeyFile: filepath.Join(admin, "admin.key"), Timeout: time.Minute})
+	if err != nil {
+		t.Fatal(err)
+	}
+	configs := []Config{first}
+	for _, name := range []string{"n2", "n3"} {
+		configs = append(configs, joined(ctx, t, c, name))
+	}
+	if _, err := c.CreateKey(ctx, wire.CreateKey{Name: "ci", Purpose: "artifact", Alg: "ES256", Owner: "me@example.com", BusinessReason: "test"}, client.Wait("active", 30*time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	digest := sha256.Sum256([]byte("hello"))
+	for _, conf := range configs {
+		sig, err := c.Sign(ctx, "ci", wire.SignRequest{Digest: digest[:], Hash: "SHA-256"}, client.At(conf.Advertise.API))
+		if err != nil {
+			t.Fatalf("sign on %s: %v", conf.NodeName, err)
+		}
+		if sig.Node != conf.NodeName {
+			t.Errorf("asked %s, %s signed", conf.NodeName, sig.Node)
+		}
+		t.Logf("%s: kid %s, %s", sig.Node, sig.KID, base64.StdEncoding.EncodeToString(sig.Signature))
+	}
+	if _, err := c.Revoke(ctx, "ci", wire.Revoke{Reason: "keyCompromise"}); err != nil {
+		t.Fatal(err)
+	}
+	for _, conf := range configs {
+		_, err := c.Sign(ctx, "ci", wire.SignRequest{Digest: digest[:]}, client.At(conf.Advertise.API))
+		if err == nil || !strings.Contains(err.Error(), "revoked") {
+			t.Errorf("%s signed after the revocation: %v", conf.NodeName, err)
+		}
+	}
+}
+
+func joined(ctx context.Context, t *testing.T, c *client.Client, name string) Config {
+	t.Helper()
+	conf := configure(t, name)
+	token, err := c.CreateJoinToken(ctx, wire.CreateJoinToken{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(path, []byte(token.Token), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := Join(ctx, conf, path, "test"); err != nil {
+		t.Fatal(err)
+	}
+	start(t, conf)
+	if _, err := c.Promote(ctx, name, wire.Promote{Voter: true, Signer: true}); err != nil {
+		t.Fatal(err)
+	}
+	return conf
+}
