@@ -20,10 +20,10 @@ func keystoreCommand() *cli.Command {
 		Name: "keystore", Usage: "this node's own key store", Category: "server",
 		Subcommands: []*cli.Command{
 			{Name: "check", Usage: "load the module, find the token, log in once, list mechanisms, sign a probe", Flags: []cli.Flag{configFlag()}, Action: checkKeyStore},
-			{Name: "new-key-file", Usage: "make the file that seals a soft key store; keep it outside data_dir, and a copy elsewhere", ArgsUsage: "FILE",
+			{Name: "create-key-file", Usage: "make the file that seals a soft key store; keep it outside data_dir, and a copy elsewhere", ArgsUsage: "FILE",
 				Action: func(c *cli.Context) error {
 					if c.NArg() != 1 {
-						return usagef("usage: chancery keystore new-key-file FILE")
+						return usagef("usage: chancery keystore create-key-file FILE")
 					}
 					return softkey.CreateKeyFile(c.Args().First())
 				}},

@@ -24,13 +24,14 @@ func (d *Daemon) startListeners(ctx context.Context) error {
 		ForwardTransport: &http.Transport{TLSClientConfig: d.clientTLS(), MaxIdleConnsPerHost: 64, IdleConnTimeout: 50 * time.Second, ForceAttemptHTTP2: false},
 		PublicURL:        d.publicURL(), Journal: d.journal, Cluster: d.clusterStatus, Snapshot: d.snapshot, EncodeJoinToken: d.encodeJoinToken,
 		Limits: api.Limits{PerPrincipal: rate(d.config.Limits.RequestsPerSecond), Server: limits}})
-	l, err := net.Listen("tcp", d.config.Listen.API)
+	callers, err := net.Listen("tcp", d.config.Listen.API)
 	if err != nil {
 		return fmt.Errorf("listen for the API: %w", err)
 	}
-	d.serve("the API", func() error { return d.api.Serve(ctx, l, d.tls()) })
+	d.serve("the API", func() error { return d.api.Serve(ctx, callers, d.tls()) })
 
-	if l, err = net.Listen("tcp", d.config.Listen.Public); err != nil {
+	verifiers, err := net.Listen("tcp", d.config.Listen.Public)
+	if err != nil {
 		return fmt.Errorf("listen for the public: %w", err)
 	}
 	config := public.Config{Node: d.config.NodeName, Ledger: d.node, Sets: d.sets, Logger: d.log, Metrics: d.metrics,
@@ -40,16 +41,17 @@ func (d *Daemon) startListeners(ctx context.Context) error {
 	if !d.config.TLS.PlainPublic {
 		options.TLS = d.tls()
 	}
-	d.serve("the public", func() error { return transport.Serve(ctx, l, pub, options) })
+	d.serve("the public", func() error { return transport.Serve(ctx, verifiers, pub, options) })
 
 	if d.config.Listen.Metrics == "off" {
 		return nil
 	}
-	if l, err = net.Listen("tcp", d.config.Listen.Metrics); err != nil {
+	scrapers, err := net.Listen("tcp", d.config.Listen.Metrics)
+	if err != nil {
 		return fmt.Errorf("listen for metrics: %w", err)
 	}
 	metrics := public.Metrics(config, d.metrics)
-	d.serve("metrics", func() error { return transport.Serve(ctx, l, metrics, transport.ServerOptions{Logger: d.log}) })
+	d.serve("metrics", func() error { return transport.Serve(ctx, scrapers, metrics, transport.ServerOptions{Logger: d.log}) })
 	return nil
 }
 
