@@ -35,6 +35,11 @@ import (
 const (
 	MaxMessageBytes = 64 << 10 // larger content is signed by digest
 	MaxItems        = 1024     // in a batch
+
+	// MaxStale is the age of the oldest state that signs.
+	MaxStale = 3 * time.Second
+	// MaxAge is how old a request may be when its signature is released.
+	MaxAge = 2 * time.Second
 )
 
 // Recorder is the audit journal as signing uses it.
@@ -52,8 +57,8 @@ type Config struct {
 	Clock      func() time.Time
 	Elapsed    func() time.Duration
 	Usable     func(key lifecycle.KeyID, version uint64) error // what the reconciler says of this node's instance; nil = all usable
-	MaxStale   time.Duration                                   // 0 = 3 s: older state signs nothing
-	MaxAge     time.Duration                                   // 0 = 2 s: older requests are dropped
+	MaxStale   time.Duration                                   // 0 = MaxStale
+	MaxAge     time.Duration                                   // 0 = MaxAge
 	MaxWorkers int                                             // parallel HSM calls of one batch; 0 = 2
 }
 
@@ -68,10 +73,10 @@ type Signer struct {
 // New makes a Signer.
 func New(c Config) *Signer {
 	if c.MaxStale == 0 {
-		c.MaxStale = 3 * time.Second
+		c.MaxStale = MaxStale
 	}
 	if c.MaxAge == 0 {
-		c.MaxAge = 2 * time.Second
+		c.MaxAge = MaxAge
 	}
 	if c.MaxWorkers == 0 {
 		c.MaxWorkers = 2

@@ -89,6 +89,7 @@ func (d *Daemon) rememberMembers() error {
 	if len(now) == 0 || maps.Equal(now, d.place.member.Seeds) {
 		return nil
 	}
+	d.mux.Recheck() // whoever left loses its connections
 	m := d.place.member
 	m.Seeds = now
 	return d.place.writeMembership(m)

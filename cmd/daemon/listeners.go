@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/chancery-project/chancery/authority"
+	"github.com/chancery-project/chancery/authority/signing"
+	"github.com/chancery-project/chancery/fsm/ledger"
 	"github.com/chancery-project/chancery/fsm/lifecycle"
 	"github.com/chancery-project/chancery/transport"
 	"github.com/chancery-project/chancery/transport/api"
@@ -106,5 +108,9 @@ func (d *Daemon) readyFor(what string) error {
 	if h := d.store.Health(); !h.OK {
 		return fmt.Errorf("the key store: %s", h.Why)
 	}
-	return d.journal.Err()
+	if err := d.journal.Err(); err != nil {
+		return err
+	}
+	_, err := d.node.Read(context.Background(), ledger.Freshness{Level: ledger.Bounded, Within: signing.MaxStale})
+	return err
 }

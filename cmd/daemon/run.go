@@ -107,6 +107,7 @@ func (d *Daemon) start(ctx context.Context) (err error) {
 		return err
 	}
 	d.startGossip()
+	d.measure()
 	d.background(func() { d.renewal.run(background) })
 	d.background(func() { d.introduce(background) })
 	return d.startListeners(background)
