@@ -37,9 +37,12 @@ func (s *Service) CreateKey(ctx context.Context, req Request, spec KeySpec) (Res
 		if err != nil {
 			return nil, nil, err
 		}
-		if old := v.Key(c.Name); spec.IfAbsent && old != nil {
+		switch old := v.Key(c.Name); {
+		case old != nil && spec.IfAbsent:
 			existing = true
 			return nil, nil, sameKind(old, c)
+		case old != nil:
+			return nil, nil, refuse(string(state.AlreadyExists), "choose another name: names are never reused", "key %s exists since %s", old.ID, old.Created.At)
 		}
 		return c, []command.RowRef{{Table: string(state.TableKeys), Key: spec.Name}}, nil
 	})

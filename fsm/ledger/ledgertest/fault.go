@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/chancery-project/chancery/fsm/ledger"
+	"github.com/chancery-project/chancery/fsm/lifecycle"
 )
 
 // FailNext makes the next Propose return err with nothing stored. Calls queue up.
@@ -44,4 +45,14 @@ func (l *Ledger) SetStale(stale bool) {
 	if stale {
 		l.confirmed = l.clock.Now().Add(-time.Hour)
 	}
+}
+
+// Follow makes this node follow another one: Propose fails with ErrNotLeader, and
+// Leadership names the leader.
+func (l *Ledger) Follow(leader lifecycle.NodeID) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.leadership = ledger.Leadership{Leader: leader, Term: l.leadership.Term + 1}
+	close(l.moved)
+	l.moved = make(chan struct{})
 }
