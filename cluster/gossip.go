@@ -149,8 +149,8 @@ func (g *Gossip) Rotate(key []byte) error {
 
 // Close leaves and stops.
 func (g *Gossip) Close() error {
-	err := g.list.Leave(500 * time.Millisecond)
-	return errors.Join(err, g.list.Shutdown())
+	_ = g.list.Leave(200 * time.Millisecond) // a courtesy: the others notice by themselves
+	return g.list.Shutdown()
 }
 
 // memberlist.Delegate: only the meta data is used.

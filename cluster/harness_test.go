@@ -1,0 +1,379 @@
+package cluster
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/chancery-project/chancery/cluster/disk"
+	"github.com/chancery-project/chancery/fsm/command"
+	"github.com/chancery-project/chancery/fsm/ledger"
+	"github.com/chancery-project/chancery/fsm/lifecycle"
+	"github.com/chancery-project/chancery/fsm/state"
+)
+
+// patience bounds every wait of these tests, on a busy machine.
+const patience = 40 * time.Second
+
+// lab is a cluster in this process: real stores, real Raft, and a network whose
+// links can be cut. Its clocks can be set.
+type lab struct {
+	t        testing.TB
+	timeout  time.Duration
+	settings lifecycle.Settings
+	network  *network
+	root     string // made before the clean-up is registered, and so removed after it
+	tokens   atomic.Int64
+	record   lockedBuffer
+
+	mu      sync.Mutex
+	members []*member
+}
+
+// member is a node with the data directory it lives in.
+type member struct {
+	lab  *lab
+	id   lifecycle.NodeID
+	name string
+	root string
+
+	dir   *disk.Dir
+	node  atomic.Pointer[Node]
+	seeds map[lifecycle.NodeID]Seed
+
+	jump   atomic.Int64 // added to its lease clock
+	offset atomic.Int64 // added to its wall clock
+
+	mu     sync.Mutex
+	reason error // why it stopped by itself
+}
+
+func newLab(t *testing.T) *lab {
+	t.Helper()
+	t.Parallel()
+	l := &lab{t: t, timeout: time.Second, settings: lifecycle.DefaultSettings(), network: newNetwork(), root: t.TempDir()}
+	t.Cleanup(func() {
+		for _, m := range l.all() {
+			m.stop()
+		}
+		if t.Failed() {
+			t.Log(l.record.String())
+		}
+	})
+	return l
+}
+
+// newCluster has n voters that know of each other.
+func newCluster(t *testing.T, n int) *lab {
+	t.Helper()
+	l := newLab(t)
+	l.found()
+	for i := 1; i < n; i++ {
+		l.promote(l.join())
+	}
+	return l
+}
+
+func (l *lab) all() []*member {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return append([]*member(nil), l.members...)
+}
+
+// others are all members but these.
+func (l *lab) others(but ...*member) (out []*member) {
+	for _, m := range l.all() {
+		found := false
+		for _, b := range but {
+			found = found || b == m
+		}
+		if !found {
+			out = append(out, m)
+		}
+	}
+	return out
+}
+
+func (l *lab) member(id lifecycle.NodeID) *member {
+	for _, m := range l.all() {
+		if m.id == id {
+			return m
+		}
+	}
+	return nil
+}
+
+func (l *lab) newMember() *member {
+	var raw [32]byte
+	rand.Read(raw[:])
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	name := fmt.Sprint("n", len(l.members))
+	m := &member{lab: l, id: lifecycle.NodeID(hex.EncodeToString(raw[:])), name: name, root: filepath.Join(l.root, name)}
+	l.members = append(l.members, m)
+	return m
+}
+
+// open opens the data directory without starting anything in it.
+func (m *member) open() {
+	m.lab.t.Helper()
+	dir, err := disk.Open(m.root, disk.Options{})
+	if err != nil {
+		m.lab.t.Fatal(err)
+	}
+	m.dir = dir
+}
+
+// tryStart starts the node.
+func (m *member) tryStart() error {
+	if m.dir == nil {
+		m.open()
+	}
+	m.set(nil)
+	l := m.lab
+	n, err := Start(Config{
+		ID: m.id, Dir: m.dir, Address: m.name, Seeds: m.seeds, Peers: caller{m}, Streams: l.network.attach(m),
+		Logger:  slog.New(slog.NewTextHandler(&l.record, &slog.HandlerOptions{Level: slog.LevelDebug})).With("at", m.name),
+		Elapsed: m.elapsed, Wall: m.wall, Fatal: m.fatal, RaftTimeout: l.timeout, RefreshEvery: 100 * time.Millisecond,
+	})
+	if err != nil {
+		l.network.detach(m)
+		_ = m.dir.Abandon() // nothing was started in it
+		m.dir = nil
+		return err
+	}
+	m.node.Store(n)
+	return nil
+}
+
+func (m *member) start() {
+	m.lab.t.Helper()
+	if err := m.tryStart(); err != nil {
+		m.lab.t.Fatal(err)
+	}
+}
+
+// stop closes the node and its directory. A node that has stopped by itself may
+// say so again.
+func (m *member) stop() {
+	m.lab.t.Helper()
+	if n := m.node.Swap(nil); n != nil {
+		if err := n.Close(); err != nil && m.why() == nil {
+			m.lab.t.Errorf("close %s: %v", m.name, err)
+		}
+		m.lab.network.detach(m)
+	}
+	if m.dir != nil {
+		if err := m.dir.Close(); err != nil {
+			m.lab.t.Error(err)
+		}
+		m.dir = nil
+	}
+}
+
+// crash takes the member off the network first, so that it can tell nobody.
+func (m *member) crash() {
+	m.lab.t.Helper()
+	m.lab.network.isolate(m, true)
+	m.stop()
+	m.lab.network.isolate(m, false)
+}
+
+var processStart = time.Now()
+
+func (m *member) elapsed() time.Duration {
+	return time.Since(processStart) + time.Duration(m.jump.Load())
+}
+
+func (m *member) wall() time.Time { return time.Now().Add(time.Duration(m.offset.Load())) }
+
+// fatal is the end of a process, as far as the others can see.
+func (m *member) fatal(reason error) {
+	m.mu.Lock()
+	if m.reason == nil {
+		m.reason = reason
+	}
+	m.mu.Unlock()
+	m.lab.network.isolate(m, true)
+}
+
+func (m *member) set(reason error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.reason = reason
+}
+
+// why it stopped by itself, nil while it runs.
+func (m *member) why() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.reason
+}
+
+func (m *member) nodeRecord() command.NodeRecord {
+	return command.NodeRecord{ID: m.id, Name: m.name, Incarnation: m.dir.Incarnation(), CACert: []byte{0x30}, MaxFormat: command.MaxFormat,
+		Addrs: lifecycle.Addrs{Node: m.name, API: m.name, Public: m.name}}
+}
+
+// eventually waits for a condition.
+func (l *lab) eventually(what string, ok func() bool) {
+	l.t.Helper()
+	deadline := time.Now().Add(patience)
+	for !ok() {
+		if time.Now().After(deadline) {
+			l.t.Fatalf("waited in vain for %s", what)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// leader waits for one that is Ready.
+func (l *lab) leader() (leader *member) {
+	l.t.Helper()
+	return l.leaderOf(l.all()...)
+}
+
+func (l *lab) leaderOf(among ...*member) (leader *member) {
+	l.t.Helper()
+	l.eventually("a leader", func() bool {
+		for _, m := range among {
+			if n := m.node.Load(); n != nil && m.why() == nil && n.Leadership().Ready {
+				leader = m
+				return true
+			}
+		}
+		return false
+	})
+	return leader
+}
+
+// head makes the header of a command proposed at a member.
+func (m *member) head() command.Header {
+	return command.Header{At: lifecycle.Instant(m.wall().UnixMilli()), Actor: "test", Node: m.id}
+}
+
+func (m *member) propose(ctx context.Context, body command.Body) (state.Outcome, error) {
+	return m.node.Load().Propose(ctx, &command.Command{Header: m.head(), Body: body})
+}
+
+// must commits a command at whoever leads, and waits out elections.
+func (l *lab) must(body command.Body) state.Outcome {
+	l.t.Helper()
+	var o state.Outcome
+	l.eventually("a commit of "+body.Kind().String(), func() bool {
+		var err error
+		if o, err = l.leader().propose(l.t.Context(), body); err != nil {
+			return false
+		}
+		if err := o.Err(); err != nil {
+			l.t.Fatal(err)
+		}
+		return true
+	})
+	return o
+}
+
+// joinToken is a small command that leaves a row to look for.
+func (l *lab) joinToken() *command.AddJoinToken {
+	id := fmt.Sprintf("token-%04d", l.tokens.Add(1))
+	return &command.AddJoinToken{ID: id, MACKey: make([]byte, 32), ExpiresAt: lifecycle.Instant(time.Now().Add(300 * 24 * time.Hour).UnixMilli())}
+}
+
+// write commits a row, and returns its name and index.
+func (l *lab) write() (token string, index uint64) {
+	l.t.Helper()
+	c := l.joinToken()
+	return c.ID, l.must(c).Index
+}
+
+func (m *member) has(token string) bool { return m.node.Load().View().JoinToken(token) != nil }
+
+// awaitRow waits until members have a row.
+func (l *lab) awaitRow(token string, members ...*member) {
+	l.t.Helper()
+	for _, m := range members {
+		l.eventually(m.name+" has "+token, func() bool { return m.has(token) })
+	}
+}
+
+// found makes the first member.
+func (l *lab) found() *member {
+	l.t.Helper()
+	m := l.newMember()
+	m.start()
+	n := m.node.Load()
+	if err := n.Bootstrap(); err != nil {
+		l.t.Fatal(err)
+	}
+	l.must(&command.Init{ClusterID: strings.Repeat("ab", 16), Name: "lab", Node: m.nodeRecord(), Settings: l.settings,
+		Admin: command.PrincipalRecord{Name: "admin", Kind: lifecycle.Person, Grants: []lifecycle.Grant{{Role: lifecycle.Admin, Keys: "*"}}}})
+	return m
+}
+
+// join adds a member without a vote, as cmd/daemon does: the entry first, then the
+// Raft configuration, then the node starts with what it was told.
+func (l *lab) join() *member {
+	l.t.Helper()
+	m := l.newMember()
+	m.open()
+	token, _ := l.write()
+	l.must(&command.JoinNode{TokenID: token, Node: m.nodeRecord()})
+	l.addServer(m)
+	m.seeds = l.leader().node.Load().Members()
+	m.start()
+	return m
+}
+
+func (l *lab) addServer(m *member) {
+	l.t.Helper()
+	server := string(serverID(m.id, m.dir.Incarnation()))
+	l.eventually("a place in the configuration", func() bool {
+		return l.leader().node.Load().AddNonvoter(l.t.Context(), server, m.name) == nil
+	})
+}
+
+// promote gives a vote, in Raft first and then in the state.
+func (l *lab) promote(m *member) {
+	l.t.Helper()
+	server := string(m.node.Load().serverID)
+	l.eventually("a vote", func() bool { return l.leader().node.Load().AddVoter(l.t.Context(), server, m.name) == nil })
+	l.must(&command.SetNodeRoles{ID: m.id, Voter: true, Signer: true})
+}
+
+func (m *member) read(f ledger.Freshness) (ledger.Snapshot, error) {
+	ctx, cancel := context.WithTimeout(m.lab.t.Context(), 5*time.Second)
+	defer cancel()
+	return m.node.Load().Read(ctx, f)
+}
+
+// lockedBuffer keeps the log of a test for when it fails.
+type lockedBuffer struct {
+	mu  sync.Mutex
+	buf []byte
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.buf = append(b.buf, p...)
+	return len(p), nil
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	tail := b.buf
+	if len(tail) > 20_000 && os.Getenv("CHANCERY_TEST_LOG") == "" {
+		tail = tail[len(tail)-20_000:]
+	}
+	return string(tail)
+}
