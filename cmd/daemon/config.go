@@ -202,6 +202,9 @@ func unknownKey(key string) error {
 			best, distance = known, d
 		}
 	}
+	if best == "" {
+		return fmt.Errorf("unknown key %q", key)
+	}
 	return fmt.Errorf("unknown key %q: did you mean %q?", key, best)
 }
 
@@ -211,9 +214,8 @@ func keys(t reflect.Type, prefix string) (out []string) {
 		name := prefix + f.Tag.Get("toml")
 		if f.Type.Kind() == reflect.Struct {
 			out = append(out, keys(f.Type, name+".")...)
-		} else {
-			out = append(out, name)
 		}
+		out = append(out, name)
 	}
 	return out
 }
