@@ -66,6 +66,11 @@ func (s *Store) apply(entries []Entry, outcomes []state.Outcome) error {
 		_ = tx.Rollback() // err is why; nothing was written
 		return err
 	}
+	// While the whole file is being read, pages that batches free stay pending, and
+	// the list of them, written again with each commit into pages that become
+	// pending too, would grow without bound. A process that is killed meanwhile
+	// finds no list and walks the file at its next start.
+	gen.db.NoFreelistSync = gen.walks.Load() > 0
 	if err := tx.Commit(); err != nil {
 		return fmt.Errorf("commit entry %d: %w: %w", root.Meta.Index, ErrStorage, err)
 	}

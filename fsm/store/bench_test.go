@@ -132,6 +132,10 @@ func BenchmarkApplyBesideSnapshot(b *testing.B) {
 		b.Fatal(err)
 	}
 	s := open(b, copyDir(b, dir), Options{})
+	before, err := s.Sizes()
+	if err != nil {
+		b.Fatal(err)
+	}
 	stop, done := make(chan struct{}), make(chan error)
 	go func() {
 		for {
@@ -158,6 +162,11 @@ func BenchmarkApplyBesideSnapshot(b *testing.B) {
 	if err := <-done; !errors.Is(err, ErrClosed) {
 		b.Fatal(err)
 	}
+	z, err := s.Sizes()
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportMetric(float64(z.FileBytes-before.FileBytes)/float64(b.N), "growth-B/op")
 	b.ReportMetric(float64(longest.Microseconds())/1000, "ms-longest")
 }
 

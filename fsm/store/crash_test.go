@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 
+	bolt "go.etcd.io/bbolt"
+
 	"github.com/chancery-project/chancery/fsm/fsmtest"
 )
 
@@ -310,5 +312,45 @@ func TestKilledAtAnyMoment(t *testing.T) {
 	}
 	if slices.Contains([]uint64{0, childKeys + 1}, reached) {
 		t.Fatalf("reached %d: nothing was tested", reached)
+	}
+}
+
+// TestKilledBesideASnapshot: while one is written, commits leave the list of free
+// pages out, and the next process has to find them itself.
+func TestKilledBesideASnapshot(t *testing.T) {
+	script := fsmtest.Script(40)
+	want, dir := stands(t, script), t.TempDir()
+	s := open(t, dir, Options{})
+	apply(t, s, batch(1, script[:10]))
+	n, err := s.Snapshot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 10; i < 40; i++ {
+		apply(t, s, batch(uint64(i+1), script[i:i+1]))
+	}
+	left := copyDir(t, dir)
+	n.Release()
+	apply(t, s, batch(41, script[40:]))
+	for name, c := range map[string]struct {
+		dir   string
+		index int
+	}{"while it was written": {left, 40}, "after its release": {copyDir(t, dir), 41}} {
+		again := open(t, c.dir, Options{})
+		if standOf(t, again) != want[c.index] {
+			t.Fatalf("killed %s: reopened at %d", name, again.Position().Index)
+		}
+		apply(t, again, batch(1, script))
+		if standOf(t, again) != want[41] {
+			t.Fatalf("killed %s: the replay leads elsewhere", name)
+		}
+		if err := again.current.Load().gen.db.View(func(tx *bolt.Tx) error {
+			for err := range tx.Check() {
+				return err // a page both free and in use, or neither
+			}
+			return nil
+		}); err != nil {
+			t.Fatalf("killed %s: %v", name, err)
+		}
 	}
 }

@@ -24,6 +24,7 @@ type generation struct {
 	number uint64
 	db     *bolt.DB
 	refs   atomic.Int64
+	walks  atomic.Int64  // reads of the whole file that are running
 	gone   chan struct{} // closed after the file was
 	err    error         // of closing; read it after gone
 }

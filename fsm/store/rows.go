@@ -2,6 +2,7 @@ package store
 
 import (
 	"fmt"
+	"runtime"
 
 	bolt "go.etcd.io/bbolt"
 
@@ -14,12 +15,25 @@ import (
 type rows struct {
 	tx      *bolt.Tx
 	buckets map[state.Table]*bolt.Bucket
+	polite  bool // let others run every now and then: this walks over everything
 }
+
+// politeRows is how many rows a walk hashes and encodes, in about a quarter of a
+// millisecond, before it offers its processor. Without it the writer, back from
+// each write to the file, would queue behind whole time slices of the walk.
+const politeRows = 64
 
 type writeError struct{ err error }
 
 func newRows(tx *bolt.Tx) *rows {
 	return &rows{tx: tx, buckets: make(map[state.Table]*bolt.Bucket, len(state.Tables))}
+}
+
+// newWalk is for reading all of a transaction beside the writer.
+func newWalk(tx *bolt.Tx) *rows {
+	r := newRows(tx)
+	r.polite = true
+	return r
 }
 
 func (r *rows) bucket(t state.Table) *bolt.Bucket {
@@ -41,10 +55,13 @@ func (r *rows) bucket(t state.Table) *bolt.Bucket {
 func (r *rows) Get(t state.Table, key string) []byte { return r.bucket(t).Get([]byte(key)) }
 
 func (r *rows) Ascend(t state.Table, from string, fn func(key string, row []byte) bool) {
-	c := r.bucket(t).Cursor()
+	c, n := r.bucket(t).Cursor(), 0
 	for k, v := c.Seek([]byte(from)); k != nil; k, v = c.Next() {
 		if !fn(string(k), v) {
 			return
+		}
+		if n++; r.polite && n%politeRows == 0 {
+			runtime.Gosched()
 		}
 	}
 }

@@ -32,7 +32,7 @@ func (s *Store) Scan(ctx context.Context) (at state.Position, err error) {
 
 func (p *pinned) scan(ctx context.Context) error {
 	index := p.root.Meta.Index
-	check, r, hot := snapshot.NewChecker(), newRows(p.tx), 0
+	check, r, hot := snapshot.NewChecker(), newWalk(p.tx), 0
 	for _, t := range state.Tables {
 		var err error
 		r.Ascend(t, "", func(key string, row []byte) bool {

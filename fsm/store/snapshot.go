@@ -33,7 +33,7 @@ func (n *Snapshot) Position() state.Position { return n.pin.root.Meta.Position()
 // Write streams the state. It fails with *Altered when the file does not hold what
 // Apply wrote.
 func (n *Snapshot) Write(w io.Writer) (snapshot.Header, error) {
-	h, err := snapshot.Write(w, newRows(n.pin.tx))
+	h, err := snapshot.Write(w, newWalk(n.pin.tx))
 	var m *snapshot.Mismatch
 	if errors.As(err, &m) {
 		err = altered(n.pin.root.Meta.Index, err)

@@ -213,11 +213,13 @@ func (s *Store) pin() (*pinned, error) {
 		p.gen.release()
 		return nil, fmt.Errorf("read state file: %w", err)
 	}
+	p.gen.walks.Add(1)
 	return &pinned{gen: p.gen, tx: tx, root: p.root}, nil
 }
 
 func (p *pinned) release() {
 	_ = p.tx.Rollback() // fails only on a finished transaction
+	p.gen.walks.Add(-1)
 	p.gen.release()
 }
 
