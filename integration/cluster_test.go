@@ -1,0 +1,327 @@
+package integration
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"text/template"
+	"time"
+
+	"github.com/chancery-project/chancery/client"
+	"github.com/chancery-project/chancery/transport/wire"
+)
+
+// cluster is a set of real servers on the loopback interface, made by the commands
+// an operator would type.
+type cluster struct {
+	t     *testing.T
+	dir   string
+	nodes []*node
+	admin *client.Client // of the first admin, all nodes
+}
+
+// node is one member.
+type node struct {
+	*process
+	c                                  *cluster
+	dir                                string
+	api, public, peer, gossip, metrics string // addresses
+}
+
+func (n *node) data(elem ...string) string {
+	return filepath.Join(append([]string{n.dir, "data"}, elem...)...)
+}
+
+var serverConfig = template.Must(template.New("config").Parse(`node_name = "{{.Name}}"
+data_dir = "data"
+
+[listen]
+api = "{{.API}}"
+public = "{{.Public}}"
+node = "{{.Peer}}"
+gossip = "{{.Gossip}}"
+metrics = "{{.Metrics}}"
+
+[tls]
+plain_public = true
+
+[cluster]
+name = "lab"
+
+[keystore]
+driver = "soft"
+key_file = "keystore.key"
+
+[log]
+level = "{{.Level}}"
+`))
+
+// startCluster founds a cluster with n voting and signing nodes and waits until each
+// of them can sign.
+func startCluster(t *testing.T, n int) *cluster {
+	t.Helper()
+	c := &cluster{t: t, dir: t.TempDir()}
+	t.Cleanup(c.end)
+	first := c.layOut()
+	must(t, nil, "init", "--config", first.config, "--admin-out", c.path("admin"))
+	c.writeBundle()
+	first.start(t)
+	c.waitReady(first, "")
+	c.admin = c.client()
+	for len(c.nodes) < n {
+		c.promote(c.join())
+	}
+	for _, m := range c.nodes {
+		c.waitReady(m, "?for=sign")
+	}
+	return c
+}
+
+func (c *cluster) path(elem ...string) string {
+	return filepath.Join(append([]string{c.dir}, elem...)...)
+}
+
+// layOut writes the configuration and the key file of one more node.
+func (c *cluster) layOut() *node {
+	c.t.Helper()
+	name := "n" + strconv.Itoa(len(c.nodes)+1)
+	dir := c.path(name)
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		c.t.Fatal(err)
+	}
+	a := freeAddresses(c.t, 5)
+	n := &node{c: c, dir: dir, api: a[0], public: a[1], peer: a[2], gossip: a[3], metrics: a[4],
+		process: &process{name: name, config: filepath.Join(dir, "chancery.toml"), log: filepath.Join(dir, "log")}}
+	c.nodes = append(c.nodes, n)
+	var b bytes.Buffer
+	err := serverConfig.Execute(&b, map[string]string{"Name": name, "API": n.api, "Public": n.public, "Peer": n.peer, "Gossip": n.gossip, "Metrics": n.metrics, "Level": "debug"})
+	if err := errors.Join(err, os.WriteFile(n.config, b.Bytes(), 0o600)); err != nil {
+		c.t.Fatal(err)
+	}
+	must(c.t, nil, "keystore", "create-key-file", filepath.Join(dir, "keystore.key"))
+	return n
+}
+
+// join lets one more node in by a token, and starts it: a member without rights.
+func (c *cluster) join() *node {
+	c.t.Helper()
+	n := c.layOut()
+	token, err := c.admin.CreateJoinToken(ctx(c.t), wire.CreateJoinToken{})
+	if err != nil {
+		c.t.Fatalf("make a join token: %v", err)
+	}
+	file := filepath.Join(n.dir, "join-token")
+	if err := os.WriteFile(file, []byte(token.Token+"\n"), 0o600); err != nil {
+		c.t.Fatal(err)
+	}
+	must(c.t, nil, "join", "--config", n.config, "--token-file", file)
+	if err := os.Remove(file); err != nil {
+		c.t.Fatal(err)
+	}
+	n.start(c.t)
+	c.waitReady(n, "")
+	c.writeBundle()
+	c.admin.Close()
+	c.admin = c.client()
+	return n
+}
+
+// promote gives a node a vote and the right to sign.
+func (c *cluster) promote(n *node) {
+	c.t.Helper()
+	if _, err := c.admin.Promote(ctx(c.t), n.name, wire.Promote{Voter: true, Signer: true}); err != nil {
+		c.t.Fatalf("promote %s: %v", n.name, err)
+	}
+}
+
+// writeBundle collects the CA instances that the nodes know into one file.
+func (c *cluster) writeBundle() {
+	c.t.Helper()
+	var all []byte
+	for _, n := range c.nodes {
+		b, err := os.ReadFile(n.data("identity", "bundle.pem"))
+		if err != nil && !os.IsNotExist(err) {
+			c.t.Fatal(err)
+		}
+		all = append(all, b...)
+	}
+	if err := os.WriteFile(c.path("ca.pem"), all, 0o644); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// client makes a client of the first admin for the nodes named, or for all.
+func (c *cluster) client(nodes ...*node) *client.Client {
+	c.t.Helper()
+	if len(nodes) == 0 {
+		nodes = c.nodes
+	}
+	var addrs []string
+	for _, n := range nodes {
+		addrs = append(addrs, n.api)
+	}
+	k, err := client.New(client.Config{Addrs: addrs, CAFile: c.path("ca.pem"), CertFile: c.path("admin", "admin.crt"), KeyFile: c.path("admin", "admin.key"),
+		Timeout: 20 * time.Second, AttemptTimeout: 3 * time.Second})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return k
+}
+
+// waitReady polls a node's probe until it answers 200.
+func (c *cluster) waitReady(n *node, query string) {
+	c.t.Helper()
+	eventually(c.t, 30*time.Second, n.name+" ready"+query, func() string {
+		if !n.alive() {
+			c.t.Fatalf("%s ended before it was ready\n%s", n.name, n.tail(20))
+		}
+		return c.probe(n, query)
+	})
+}
+
+var prober = &http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+
+// probe is "" when the node says that it is ready.
+func (c *cluster) probe(n *node, query string) string {
+	r, err := prober.Get("http://" + n.public + wire.PathReady + query)
+	if err != nil {
+		return err.Error()
+	}
+	defer r.Body.Close()
+	if r.StatusCode != http.StatusOK {
+		var b bytes.Buffer
+		_, _ = b.ReadFrom(r.Body) // as much of the reason as arrived
+		return r.Status + " " + strings.TrimSpace(b.String())
+	}
+	return ""
+}
+
+// leader waits until every node named agrees on a leader that runs.
+func (c *cluster) leader() *node {
+	c.t.Helper()
+	var found *node
+	eventually(c.t, 20*time.Second, "a leader", func() string {
+		s, err := c.admin.Status(ctx(c.t), client.Consistency(wire.Linearizable))
+		if err != nil {
+			return err.Error()
+		}
+		for _, n := range c.nodes {
+			if n.name == string(s.Leader) && n.alive() {
+				found = n
+				return ""
+			}
+		}
+		return fmt.Sprintf("the leader is %q", s.Leader)
+	})
+	return found
+}
+
+// others are all nodes but some.
+func (c *cluster) others(not ...*node) []*node {
+	var out []*node
+	for _, n := range c.nodes {
+		skip := false
+		for _, x := range not {
+			skip = skip || x == n
+		}
+		if !skip {
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
+// createKey makes an artifact key and waits until its first version signs.
+func (c *cluster) createKey(name, policy string) {
+	c.t.Helper()
+	k := wire.CreateKey{Name: name, Purpose: "artifact", Alg: "ES256", Owner: "lab@example.com", BusinessReason: "integration test"}
+	if policy != "" {
+		k.Policy = []byte(policy)
+	}
+	op, err := c.admin.CreateKey(ctx(c.t), k, client.Wait(wire.Activated, 20*time.Second))
+	if err != nil {
+		c.t.Fatalf("create %s: %v", name, err)
+	}
+	if !op.Has(wire.Activated) {
+		c.t.Fatalf("create %s: it is %q, not active: %v", name, op.Reached, op.WaitsFor)
+	}
+}
+
+// sign makes one signature on one node.
+func (c *cluster) sign(n *node, key, message string) (*wire.Signature, error) {
+	return c.admin.Sign(ctx(c.t), key, wire.SignRequest{Message: []byte(message)}, client.At(n.api))
+}
+
+// mustSign waits until the node signs: after an election its state is fresh again
+// within a second or two.
+func (c *cluster) mustSign(n *node, key string) *wire.Signature {
+	c.t.Helper()
+	var s *wire.Signature
+	eventually(c.t, 15*time.Second, n.name+" signs with "+key, func() string {
+		var err error
+		if s, err = c.sign(n, key, "message for "+key); err != nil {
+			return err.Error()
+		}
+		return ""
+	})
+	return s
+}
+
+// end kills what still runs and shows the logs of a test that failed.
+func (c *cluster) end() {
+	for _, n := range c.nodes {
+		n.send(syscall.SIGCONT)
+		n.kill()
+	}
+	if c.admin != nil {
+		c.admin.Close()
+	}
+	if !c.t.Failed() {
+		return
+	}
+	for _, n := range c.nodes {
+		c.t.Log(n.tail(60))
+	}
+}
+
+// ctx bounds whatever a test asks the cluster for in one call.
+func ctx(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// freeAddresses finds loopback ports that are free for TCP and for UDP, which gossip
+// needs, below the range from which the kernel takes ports for outgoing connections:
+// a node that is down must find its port free when it comes back.
+func freeAddresses(t *testing.T, n int) (out []string) {
+	t.Helper()
+	for try := 0; len(out) < n && try < 1000; try++ {
+		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(12000+rand.IntN(20000)))
+		l, err := net.Listen("tcp", addr)
+		if err != nil {
+			continue
+		}
+		defer l.Close()
+		u, err := net.ListenPacket("udp", addr)
+		if err != nil {
+			continue
+		}
+		defer u.Close()
+		out = append(out, addr)
+	}
+	if len(out) < n {
+		t.Fatalf("only %d of %d ports are free", len(out), n)
+	}
+	return out
+}

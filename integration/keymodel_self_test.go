@@ -1,0 +1,58 @@
+package integration
+
+import (
+	"testing"
+	"time"
+
+	"github.com/anishathalye/porcupine"
+
+	"github.com/chancery-project/chancery/fsm/lifecycle"
+	"github.com/chancery-project/chancery/transport/wire"
+)
+
+// TestKeyModel shows that the model can fail: each bad history is a way in which a
+// cluster may lie, and has a good twin.
+func TestKeyModel(t *testing.T) {
+	op := func(call, back int64, in keyOp, out keyAnswer) porcupine.Operation {
+		in.key = "k"
+		return porcupine.Operation{Input: in, Call: call, Output: out, Return: back}
+	}
+	ok := keyAnswer{}
+	create := op(0, 1, keyOp{verb: "create"}, ok)
+	read := func(call int64, states string) porcupine.Operation {
+		return op(call, call+1, keyOp{verb: "read"}, keyAnswer{states: states})
+	}
+	revoke := keyOp{verb: "revoke", reason: lifecycle.KeyCompromise}
+	for name, c := range map[string]struct {
+		good bool
+		ops  []porcupine.Operation
+	}{
+		"created, seen active":          {true, []porcupine.Operation{create, read(2, "1:active")}},
+		"created, seen before":          {true, []porcupine.Operation{create, read(2, "1:pre-activation"), read(4, "1:active")}},
+		"acknowledged create lost":      {false, []porcupine.Operation{create, op(2, 3, keyOp{verb: "read"}, keyAnswer{code: wire.KeyNotFound})}},
+		"state went back":               {false, []porcupine.Operation{create, read(2, "1:active"), read(4, "1:pre-activation")}},
+		"revocation seen":               {true, []porcupine.Operation{create, op(2, 3, revoke, ok), read(4, "1:compromised")}},
+		"acknowledged revocation lost":  {false, []porcupine.Operation{create, op(2, 3, revoke, ok), read(4, "1:active")}},
+		"read beside the revocation":    {true, []porcupine.Operation{create, op(2, 9, revoke, ok), read(4, "1:active"), read(6, "1:compromised")}},
+		"unknown revocation happened":   {true, []porcupine.Operation{create, op(2, 99, revoke, keyAnswer{unknown: true}), read(4, "1:compromised")}},
+		"unknown revocation did not":    {true, []porcupine.Operation{create, op(2, 99, revoke, keyAnswer{unknown: true}), read(4, "1:active")}},
+		"unknown revocation undone":     {false, []porcupine.Operation{create, op(2, 99, revoke, keyAnswer{unknown: true}), read(4, "1:compromised"), read(6, "1:active")}},
+		"resumed into signing":          {true, []porcupine.Operation{create, read(2, "1:active"), op(4, 5, keyOp{verb: "suspend", version: 1}, ok), op(6, 7, keyOp{verb: "resume", version: 1}, ok), read(8, "1:active")}},
+		"refused though it was legal":   {false, []porcupine.Operation{create, read(2, "1:active"), op(4, 5, keyOp{verb: "suspend", version: 1}, keyAnswer{code: wire.IllegalTransition})}},
+		"accepted though it was not":    {false, []porcupine.Operation{create, read(2, "1:active"), op(4, 5, keyOp{verb: "activate", version: 1}, ok)}},
+		"two versions active":           {false, []porcupine.Operation{create, read(2, "1:active"), op(4, 5, keyOp{verb: "rotate"}, keyAnswer{version: 2}), op(6, 7, keyOp{verb: "activate", version: 2}, ok), read(8, "1:active 2:active")}},
+		"successor took over":           {true, []porcupine.Operation{create, read(2, "1:active"), op(4, 5, keyOp{verb: "rotate"}, keyAnswer{version: 2}), op(6, 7, keyOp{verb: "activate", version: 2}, ok), read(8, "1:deactivated 2:active")}},
+		"two rotations got one number":  {false, []porcupine.Operation{create, op(2, 3, keyOp{verb: "rotate"}, keyAnswer{version: 2}), op(4, 5, keyOp{verb: "rotate"}, keyAnswer{version: 2})}},
+		"suspended successor came back": {false, []porcupine.Operation{create, read(2, "1:active"), op(4, 5, keyOp{verb: "suspend", version: 1}, ok), op(6, 7, keyOp{verb: "rotate"}, keyAnswer{version: 2}), op(8, 9, keyOp{verb: "activate", version: 2}, ok), op(10, 11, keyOp{verb: "resume", version: 1}, ok), read(12, "1:active 2:active")}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			want := porcupine.Illegal
+			if c.good {
+				want = porcupine.Ok
+			}
+			if got := porcupine.CheckOperationsTimeout(keyModel, c.ops, 10*time.Second); got != want {
+				t.Errorf("the history is %s, want %s", got, want)
+			}
+		})
+	}
+}

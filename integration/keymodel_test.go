@@ -1,0 +1,252 @@
+package integration
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/anishathalye/porcupine"
+
+	"github.com/chancery-project/chancery/fsm/lifecycle"
+	"github.com/chancery-project/chancery/transport/wire"
+)
+
+// The model is what one key does, written a second time and as simply as possible:
+// from DESIGN.md and lifecycle's table, not from the code of fsm/state.
+
+// keyOp is what a caller asked of a key.
+type keyOp struct {
+	key     string
+	verb    string // create, rotate, activate, suspend, resume, deactivate, revoke, read
+	version uint64 // 0 = the whole key
+	reason  lifecycle.Reason
+}
+
+// keyAnswer is what came back.
+type keyAnswer struct {
+	unknown bool      // nobody knows whether it happened
+	code    wire.Code // "" = accepted
+	version uint64    // rotate: the number of the new version
+	states  string    // read: see keyState.seen
+}
+
+// keyVersion is one version of the model.
+type keyVersion struct {
+	state, from lifecycle.State
+	everActive  bool
+}
+
+// keyState is a key, encoded as a string so that states can be compared: "" = there
+// is no such key, else three bytes a version.
+type keyState string
+
+func (s keyState) versions() []keyVersion {
+	out := make([]keyVersion, 0, len(s)/3)
+	for i := 0; i+2 < len(s); i += 3 {
+		out = append(out, keyVersion{lifecycle.State(s[i]), lifecycle.State(s[i+1]), s[i+2] == 1})
+	}
+	return out
+}
+
+func encodeKey(vs []keyVersion) keyState {
+	b := make([]byte, 0, 3*len(vs))
+	for _, v := range vs {
+		active := byte(0)
+		if v.everActive {
+			active = 1
+		}
+		b = append(b, byte(v.state), byte(v.from), active)
+	}
+	return keyState(b)
+}
+
+// seen is the state as `key show` tells it: "1:active 2:pre-activation".
+func (s keyState) seen() string {
+	var out []string
+	for i, v := range s.versions() {
+		out = append(out, fmt.Sprintf("%d:%s", i+1, v.state))
+	}
+	return strings.Join(out, " ")
+}
+
+// keyModel is the specification of all keys, checked one by one.
+var keyModel = (&porcupine.NondeterministicModel{
+	Partition: partitionByKey,
+	Init:      func() []any { return []any{keyState("")} },
+	Step: func(state, input, output any) []any {
+		var out []any
+		for _, s := range settle(state.(keyState)) {
+			out = append(out, step(s, input.(keyOp), output.(keyAnswer))...)
+		}
+		return out
+	},
+	DescribeOperation: func(input, output any) string {
+		op, a := input.(keyOp), output.(keyAnswer)
+		what := fmt.Sprintf("%s %s", op.verb, op.key)
+		if op.version != 0 {
+			what += fmt.Sprintf("/%d", op.version)
+		}
+		if op.reason != "" {
+			what += " for " + string(op.reason)
+		}
+		switch {
+		case a.unknown:
+			return what + " = ?"
+		case a.code != "":
+			return what + " = " + string(a.code)
+		case op.verb == "read":
+			return what + " = " + a.states
+		}
+		return what + " = ok"
+	},
+	DescribeState: func(state any) string {
+		var all []string
+		for _, s := range state.([]any) {
+			all = append(all, s.(keyState).seen())
+		}
+		return strings.Join(all, " | ")
+	},
+}).ToModel()
+
+func partitionByKey(history []porcupine.Operation) [][]porcupine.Operation {
+	parts := map[string][]porcupine.Operation{}
+	for _, o := range history {
+		k := o.Input.(keyOp).key
+		parts[k] = append(parts[k], o)
+	}
+	var out [][]porcupine.Operation
+	for _, p := range parts {
+		out = append(out, p)
+	}
+	return out
+}
+
+// settle adds what the cluster does by itself at any moment: the first version of a
+// key becomes active when its instances are ready. (Later versions wait for a lead
+// that is longer than the test, and publication shows in no state.)
+func settle(s keyState) []keyState {
+	vs := s.versions()
+	if len(vs) == 0 || vs[0].state != lifecycle.PreActivation || overtaken(vs, 1) {
+		return []keyState{s}
+	}
+	return []keyState{s, activate(vs, 1)}
+}
+
+func overtaken(vs []keyVersion, n uint64) bool {
+	for _, v := range vs[n:] {
+		if v.everActive {
+			return true
+		}
+	}
+	return false
+}
+
+// activate makes version n the one that signs, and retires the others.
+func activate(old []keyVersion, n uint64) keyState {
+	vs := slices.Clone(old)
+	for i := range vs {
+		switch {
+		case uint64(i+1) == n:
+			vs[i] = keyVersion{state: lifecycle.Active, everActive: true}
+		case vs[i].state == lifecycle.Active:
+			vs[i].state = lifecycle.Deactivated
+		case vs[i].state == lifecycle.Suspended && vs[i].from == lifecycle.Active:
+			vs[i].from = lifecycle.Deactivated
+		}
+	}
+	return encodeKey(vs)
+}
+
+// step lists the states in which the key may be after the operation, none when it
+// cannot have been answered like that.
+func step(s keyState, op keyOp, a keyAnswer) []any {
+	if op.verb == "read" {
+		if s == "" && a.code == wire.KeyNotFound || s != "" && a.code == "" && s.seen() == a.states {
+			return []any{s}
+		}
+		return nil
+	}
+	after, refusal := apply(s, op)
+	switch {
+	case a.unknown && refusal == "":
+		return []any{s, after}
+	case a.unknown:
+		return []any{s}
+	case a.code == "":
+		if refusal != "" || op.verb == "rotate" && a.version != uint64(len(after.versions())) {
+			return nil
+		}
+		return []any{after}
+	case a.code == refusal,
+		a.code == wire.Conflict, // somebody else was faster, three times
+		a.code == wire.NotReady && op.verb == "activate" && refusal == "":
+		return []any{s}
+	}
+	return nil
+}
+
+// apply carries an operation out, or says why it is refused.
+func apply(s keyState, op keyOp) (after keyState, refusal wire.Code) {
+	vs := s.versions()
+	switch {
+	case op.verb == "create" && s != "":
+		return s, wire.AlreadyExists
+	case op.verb == "create":
+		return encodeKey([]keyVersion{{state: lifecycle.PreActivation}}), ""
+	case s == "":
+		return s, wire.KeyNotFound
+	case op.verb == "rotate":
+		for _, v := range vs {
+			if v.state == lifecycle.PreActivation {
+				return s, wire.RotationOpen
+			}
+		}
+		return encodeKey(append(vs, keyVersion{state: lifecycle.PreActivation})), ""
+	case op.version == 0 && op.verb == "revoke":
+		return revokeAll(vs, op.reason)
+	case op.version == 0 || op.version > uint64(len(vs)):
+		return s, wire.VersionNotFound
+	}
+	v := &vs[op.version-1]
+	verb := verbs[op.verb]
+	if op.verb == "revoke" {
+		verb = op.reason.Verb()
+	}
+	next, ok := lifecycle.Next(v.state, verb, v.from)
+	switch {
+	case !ok, verb == lifecycle.Activate && overtaken(vs, op.version),
+		verb == lifecycle.Resume && next == lifecycle.Active && slices.ContainsFunc(vs, func(v keyVersion) bool { return v.state == lifecycle.Active }):
+		return s, wire.IllegalTransition
+	case verb == lifecycle.Activate:
+		return activate(vs, op.version), ""
+	}
+	v.move(next)
+	return encodeKey(vs), ""
+}
+
+var verbs = map[string]lifecycle.Verb{"activate": lifecycle.Activate, "suspend": lifecycle.Suspend, "resume": lifecycle.Resume, "deactivate": lifecycle.Deactivate}
+
+func (v *keyVersion) move(next lifecycle.State) {
+	from := v.state
+	*v = keyVersion{state: next, everActive: v.everActive}
+	if next == lifecycle.Suspended {
+		v.from = from
+	}
+}
+
+func revokeAll(vs []keyVersion, reason lifecycle.Reason) (keyState, wire.Code) {
+	done := false
+	for i := range vs {
+		if vs[i].state.Terminal() {
+			continue
+		}
+		if next, ok := lifecycle.Next(vs[i].state, reason.Verb(), vs[i].from); ok {
+			vs[i].move(next)
+			done = true
+		}
+	}
+	if !done {
+		return encodeKey(vs), wire.IllegalTransition
+	}
+	return encodeKey(vs), ""
+}
