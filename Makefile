@@ -32,7 +32,7 @@ build: ## build bin/chancery, with the PKCS#11 driver where cgo is on
 
 .PHONY: dev
 dev: build ## run a whole cluster here (DEVFLAGS='--nodes 3 --keystore pkcs11')
-	bin/chancery dev $(DEVFLAGS)
+	bin/chancery dev --dir .dev $(DEVFLAGS)
 
 .PHONY: deps
 deps: ## install what the tests need beside Go
