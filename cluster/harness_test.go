@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -29,6 +30,7 @@ const patience = 40 * time.Second
 type lab struct {
 	t        testing.TB
 	timeout  time.Duration
+	refresh  time.Duration
 	settings lifecycle.Settings
 	network  *network
 	root     string // made before the clean-up is registered, and so removed after it
@@ -60,7 +62,7 @@ type member struct {
 func newLab(t *testing.T) *lab {
 	t.Helper()
 	t.Parallel()
-	l := &lab{t: t, timeout: time.Second, settings: lifecycle.DefaultSettings(), network: newNetwork(), root: t.TempDir()}
+	l := &lab{t: t, timeout: time.Second, refresh: 100 * time.Millisecond, settings: lifecycle.DefaultSettings(), network: newNetwork(), root: t.TempDir()}
 	t.Cleanup(func() {
 		for _, m := range l.all() {
 			m.stop()
@@ -72,15 +74,31 @@ func newLab(t *testing.T) *lab {
 	return l
 }
 
+// restart stops all members and starts them again.
+func (l *lab) restart() {
+	l.t.Helper()
+	for _, m := range l.all() {
+		m.stop()
+	}
+	for _, m := range l.all() {
+		m.start()
+	}
+}
+
 // newCluster has n voters that know of each other.
 func newCluster(t *testing.T, n int) *lab {
 	t.Helper()
 	l := newLab(t)
+	l.grow(n)
+	return l
+}
+
+func (l *lab) grow(n int) {
+	l.t.Helper()
 	l.found()
-	for i := 1; i < n; i++ {
+	for range n - 1 {
 		l.promote(l.join())
 	}
-	return l
 }
 
 func (l *lab) all() []*member {
@@ -138,12 +156,15 @@ func (m *member) tryStart() error {
 	if m.dir == nil {
 		m.open()
 	}
-	m.set(nil)
 	l := m.lab
+	if m.why() != nil { // a new process
+		m.set(nil)
+		l.network.isolate(m, false)
+	}
 	n, err := Start(Config{
 		ID: m.id, Dir: m.dir, Address: m.name, Seeds: m.seeds, Peers: caller{m}, Streams: l.network.attach(m),
 		Logger:  slog.New(slog.NewTextHandler(&l.record, &slog.HandlerOptions{Level: slog.LevelDebug})).With("at", m.name),
-		Elapsed: m.elapsed, Wall: m.wall, Fatal: m.fatal, RaftTimeout: l.timeout, RefreshEvery: 100 * time.Millisecond,
+		Elapsed: m.elapsed, Wall: m.wall, Fatal: m.fatal, RaftTimeout: l.timeout, RefreshEvery: l.refresh,
 	})
 	if err != nil {
 		l.network.detach(m)
@@ -268,11 +289,21 @@ func (m *member) propose(ctx context.Context, body command.Body) (state.Outcome,
 // must commits a command at whoever leads, and waits out elections.
 func (l *lab) must(body command.Body) state.Outcome {
 	l.t.Helper()
+	return l.mustAmong(body, l.all()...)
+}
+
+func (l *lab) mustAmong(body command.Body, members ...*member) state.Outcome {
+	l.t.Helper()
 	var o state.Outcome
+	unknown := false // an earlier attempt may have been committed
 	l.eventually("a commit of "+body.Kind().String(), func() bool {
 		var err error
-		if o, err = l.leader().propose(l.t.Context(), body); err != nil {
+		if o, err = l.leaderOf(members...).propose(l.t.Context(), body); err != nil {
+			unknown = unknown || errors.Is(err, ledger.ErrIndeterminate)
 			return false
+		}
+		if unknown && (o.Code == state.AlreadyExists || o.Code == state.TokenSpent) {
+			return true
 		}
 		if err := o.Err(); err != nil {
 			l.t.Fatal(err)
@@ -291,8 +322,14 @@ func (l *lab) joinToken() *command.AddJoinToken {
 // write commits a row, and returns its name and index.
 func (l *lab) write() (token string, index uint64) {
 	l.t.Helper()
+	return l.writeAmong(l.all()...)
+}
+
+// writeAmong commits it at the leader of one side of a split.
+func (l *lab) writeAmong(members ...*member) (token string, index uint64) {
+	l.t.Helper()
 	c := l.joinToken()
-	return c.ID, l.must(c).Index
+	return c.ID, l.mustAmong(c, members...).Index
 }
 
 func (m *member) has(token string) bool { return m.node.Load().View().JoinToken(token) != nil }

@@ -46,7 +46,6 @@ func (w *network) attach(m *member) Streams {
 	}
 	w.mu.Lock()
 	w.ports[m], w.addrs[m.name] = port, port.Addr().String()
-	delete(w.alone, m)
 	w.mu.Unlock()
 	return Streams{Listener: port, Identify: w.identify, Dial: func(address string, node lifecycle.NodeID, timeout time.Duration) (net.Conn, error) {
 		return w.dial(m, address, node, timeout)

@@ -55,12 +55,7 @@ func TestClusterGrowsAndFailsOver(t *testing.T) {
 func TestWholeClusterRestarts(t *testing.T) {
 	l := newCluster(t, 3)
 	token, _ := l.write()
-	for _, m := range l.all() {
-		m.stop()
-	}
-	for _, m := range l.all() {
-		m.start()
-	}
+	l.restart()
 	if !l.leader().has(token) {
 		t.Fatal("an acknowledged write is lost")
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"time"
 
@@ -15,6 +16,9 @@ import (
 
 // roundTimeout bounds one round of confirmation or one exchange with the leader.
 const roundTimeout = time.Second
+
+// errSender refuses a question in another node's name.
+var errSender = errors.New("the sender is not who the question says")
 
 // readPoint is a proven fact: whoever has applied index sees everything that was
 // acknowledged before begun.
@@ -86,7 +90,7 @@ func (n *Node) HandleReadIndex(ctx context.Context, from lifecycle.NodeID, req R
 		return ReadIndexResp{}, fmt.Errorf("%w: the question is for another cluster or epoch", ledger.ErrEpoch)
 	}
 	if req.Report.Node != from {
-		return ReadIndexResp{}, fmt.Errorf("node %s reports for node %s", from.Short(), req.Report.Node.Short())
+		return ReadIndexResp{}, fmt.Errorf("%w: node %s reports for node %s", errSender, from.Short(), req.Report.Node.Short())
 	}
 	n.hear(req.Report)
 	index, err := n.confirmedIndex(ctx, lead.Term)
@@ -158,7 +162,7 @@ func (n *Node) HandleConfirm(_ context.Context, from lifecycle.NodeID, req Confi
 		return ConfirmResp{}, ledger.ErrStopped
 	}
 	if req.Leader != from {
-		return ConfirmResp{}, fmt.Errorf("node %s asks in the name of node %s", from.Short(), req.Leader.Short())
+		return ConfirmResp{}, fmt.Errorf("%w: node %s asks in the name of node %s", errSender, from.Short(), req.Leader.Short())
 	}
 	return ConfirmResp{Nonce: req.Nonce, Term: n.raft.CurrentTerm(), Node: n.ID, Server: string(n.serverID), Report: n.report()}, nil
 }

@@ -1,0 +1,113 @@
+package cluster
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/chancery-project/chancery/fsm/ledger"
+	"github.com/chancery-project/chancery/fsm/lifecycle"
+)
+
+func TestClockOffset(t *testing.T) {
+	const s = time.Second
+	for name, c := range map[string]struct {
+		voters  int
+		offsets []time.Duration // of those heard, ours is zero and not among them
+		want    time.Duration
+	}{
+		"alone":                         {1, nil, 0},
+		"two that differ":               {2, []time.Duration{-10 * s}, 0},
+		"two, the other way":            {2, []time.Duration{10 * s}, 0},
+		"ours ahead of two":             {3, []time.Duration{-10 * s, -11 * s}, -10 * s},
+		"ours behind two":               {3, []time.Duration{10 * s, 11 * s}, 10 * s},
+		"one other wrong":               {3, []time.Duration{-10 * s, 0}, 0},
+		"one heard, one silent":         {3, []time.Duration{-10 * s}, 0},
+		"too few heard":                 {5, []time.Duration{-10 * s}, 0},
+		"four, two against two":         {4, []time.Duration{-10 * s, -10 * s, 0}, 0},
+		"four, three against us":        {4, []time.Duration{-10 * s, -10 * s, -10 * s}, -10 * s},
+		"five, two wrong":               {5, []time.Duration{-10 * s, 10 * s, 1 * s, 0}, 0},
+		"five, three of them heard":     {5, []time.Duration{9 * s, 8 * s}, 8 * s},
+		"one far ahead of all the rest": {3, []time.Duration{-8760 * time.Hour, 0}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRegistry(nil)
+			voters := []lifecycle.NodeID{"self"}
+			for i := 1; i < c.voters; i++ {
+				id := lifecycle.NodeID(rune('a' + i))
+				voters = append(voters, id)
+				if i <= len(c.offsets) {
+					r.hear(Report{Node: id}, time.Minute, c.offsets[i-1])
+				}
+			}
+			if got := r.clockOffset("self", voters, time.Minute+s); got != c.want {
+				t.Errorf("%s, want %s", got, c.want)
+			}
+			if got := r.clockOffset("self", voters, time.Minute+clockHeardFor); got != 0 {
+				t.Errorf("%s from what was said long ago", got)
+			}
+		})
+	}
+}
+
+func TestLeaderWithWrongClockHandsOver(t *testing.T) {
+	l := newCluster(t, 3)
+	wrong := l.leader()
+	wrong.offset.Store(int64(10 * time.Second))
+	next := l.leaderOf(l.others(wrong)...)
+	l.write()
+	if _, off := next.node.Load().clockOff(); off {
+		t.Error("one wrong clock among three puts the leader in the wrong")
+	}
+	var seen bool
+	l.eventually("the offset shows in the status", func() bool {
+		for _, r := range l.leader().node.Load().Status().Reports {
+			seen = seen || r.Node == wrong.id && r.OffsetMS > 9000 && r.OffsetMS < 11000
+		}
+		return seen
+	})
+}
+
+func TestLeaderWithWrongClockProposesNothing(t *testing.T) {
+	l := newCluster(t, 3)
+	l.refresh = time.Hour // nothing that would hand leadership over runs by itself
+	l.restart()
+	wrong := l.leader()
+	wrong.offset.Store(int64(-10 * time.Second))
+	l.eventually("it refuses", func() bool {
+		if _, err := wrong.read(linearizable); err != nil { // hears the voters
+			return false
+		}
+		_, err := wrong.propose(t.Context(), l.joinToken())
+		if err != nil && !errors.Is(err, ledger.ErrClock) {
+			t.Fatal(err)
+		}
+		return err != nil
+	})
+	wrong.offset.Store(0)
+	l.eventually("it goes on", func() bool {
+		_, err := wrong.read(linearizable)
+		if err == nil {
+			_, err = wrong.propose(t.Context(), l.joinToken())
+		}
+		return err == nil
+	})
+}
+
+// TestLongStop: after two days without a cluster every command would lie too far
+// ahead of the state's clock.
+func TestLongStop(t *testing.T) {
+	l := newCluster(t, 2)
+	before := l.leader().node.Load().View().Clock()
+	for _, m := range l.all() {
+		m.stop()
+		m.offset.Store(int64(48 * time.Hour))
+	}
+	for _, m := range l.all() {
+		m.start()
+	}
+	l.eventually("the clock has caught up", func() bool {
+		return l.leader().node.Load().View().Clock() > before.Add(47*lifecycle.Hour)
+	})
+	l.write()
+}
