@@ -226,6 +226,12 @@ func (c *cluster) leader() *node {
 	return found
 }
 
+// leads reports whether a node says of itself that it leads.
+func (c *cluster) leads(n *node) bool {
+	s, err := c.admin.Status(ctx(c.t), client.At(n.api), client.Consistency(wire.Stale))
+	return err == nil && string(s.Leader) == n.name
+}
+
 // others are all nodes but some.
 func (c *cluster) others(not ...*node) []*node {
 	var out []*node
