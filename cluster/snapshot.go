@@ -8,8 +8,6 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
-
-	"github.com/chancery-project/chancery/fsm"
 )
 
 // Snapshot cuts a snapshot now.
@@ -60,15 +58,13 @@ func (n *Node) keepSnapshots(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		if !n.fsm.SnapshotDue() {
+		if n.fsm.Replaying() || !n.fsm.SnapshotDue() {
 			continue
 		}
-		err := n.Snapshot()
-		switch {
-		case err == nil:
-			n.snapshotAt.Store(n.Wall().UnixMilli())
-		case !errors.Is(err, fsm.ErrReplaying):
+		if err := n.Snapshot(); err != nil {
 			n.Logger.Warn("cut a snapshot", "node", n.ID.Short(), "err", err)
+			continue
 		}
+		n.snapshotAt.Store(n.Wall().UnixMilli())
 	}
 }
