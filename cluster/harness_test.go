@@ -414,3 +414,10 @@ func (b *lockedBuffer) String() string {
 	}
 	return string(tail)
 }
+
+// updateIncarnation tells the state of a member's new data directory.
+func (l *lab) updateIncarnation(m *member) {
+	l.t.Helper()
+	r := m.nodeRecord()
+	l.must(&command.UpdateNode{ID: m.id, Addrs: r.Addrs, MaxFormat: r.MaxFormat, Incarnation: r.Incarnation})
+}
