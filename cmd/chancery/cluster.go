@@ -1,0 +1,107 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/chancery-project/chancery/client"
+	"github.com/chancery-project/chancery/fsm/lifecycle"
+	"github.com/chancery-project/chancery/transport/wire"
+)
+
+func clusterCommand() *cli.Command {
+	return group("cluster", "what must agree on every node",
+		looking("show", "", "show the cluster and its settings", func(s *session) error {
+			c, err := s.client()
+			if err != nil {
+				return err
+			}
+			cl, err := c.Cluster(s.ctx)
+			if err != nil {
+				return err
+			}
+			v, err := clusterView(cl)
+			if err != nil {
+				return err
+			}
+			return s.show(v)
+		}),
+		changing("set", "NAME=VALUE ...", "change settings: chancery cluster set max_token_ttl=90d", setCluster,
+			&cli.Uint64Flag{Name: "if-match", Usage: "refuse unless the settings have this revision", DefaultText: "the one read just before"}),
+	)
+}
+
+func clusterView(cl *wire.Cluster) (view, error) {
+	v := view{value: cl, names: []string{cl.Name}}
+	v.pair("cluster", cl.Name)
+	v.pair("id", cl.ID)
+	v.pair("epoch", number(cl.Epoch))
+	v.pair("format", number(cl.Format))
+	v.pair("created", when(cl.Created.At))
+	fields, err := settingFields(cl.Settings)
+	if err != nil {
+		return v, err
+	}
+	for _, name := range sortedKeys(fields) {
+		v.pair(name, cell(fields[name]))
+	}
+	return v, nil
+}
+
+func settingFields(set lifecycle.Settings) (map[string]any, error) {
+	b, err := json.Marshal(set)
+	if err != nil {
+		return nil, fmt.Errorf("encode the settings: %w", err)
+	}
+	var fields map[string]any
+	if err := json.Unmarshal(b, &fields); err != nil {
+		return nil, fmt.Errorf("encode the settings: %w", err)
+	}
+	return fields, nil
+}
+
+func setCluster(s *session) error {
+	c, err := s.client()
+	if err != nil {
+		return err
+	}
+	now, err := c.Cluster(s.ctx, client.Consistency(wire.Linearizable))
+	if err != nil {
+		return err
+	}
+	fields, err := settingFields(now.Settings)
+	if err != nil {
+		return err
+	}
+	for _, a := range s.Args().Slice() {
+		name, value, found := strings.Cut(a, "=")
+		old, known := fields[name]
+		if !found || !known {
+			return usagef("%q: write it like max_token_ttl=90d; the settings are %s", a, strings.Join(sortedKeys(fields), ", "))
+		}
+		fields[name] = value
+		if _, is := old.(bool); is {
+			if fields[name], err = strconv.ParseBool(value); err != nil {
+				return usagef("%s is true or false, not %q", name, value)
+			}
+		}
+	}
+	b, err := json.Marshal(fields)
+	if err != nil {
+		return fmt.Errorf("encode the settings: %w", err)
+	}
+	var set wire.SetCluster
+	if err := json.Unmarshal(b, &set.Settings); err != nil {
+		return usagef("%v", err)
+	}
+	revision := now.Revision
+	if s.IsSet("if-match") {
+		revision = s.Uint64("if-match")
+	}
+	op, err := c.SetCluster(s.ctx, set, s.changes(client.IfMatch(revision))...)
+	return s.finish(op, err, "")
+}

@@ -1,0 +1,167 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/chancery-project/chancery/fsm/lifecycle"
+	"github.com/chancery-project/chancery/transport/wire"
+)
+
+func nodeCommand() *cli.Command {
+	return group("node", "the members of the cluster",
+		looking("list", "", "list nodes", listNodes),
+		looking("show", "NAME", "show a node", showNode),
+		changing("token", "", "make a token that lets one node in, once", nodeToken,
+			&cli.StringFlag{Name: "ttl", Usage: "how long it may be used", DefaultText: "10m"},
+			&cli.StringFlag{Name: "out", Usage: "new file of mode 0600 for the token", DefaultText: "stdout"},
+			&cli.BoolFlag{Name: "print-command", Usage: "print what to type on the new machine instead"},
+		),
+		changing("promote", "NAME", "give a node a vote, or let it sign; both unless one is named", promoteNode,
+			&cli.BoolFlag{Name: "voter", Usage: "it votes"}, &cli.BoolFlag{Name: "signer", Usage: "it holds instances and signs"}),
+		changing("quarantine", "NAME", "stop a node from signing", func(s *session) error {
+			c, err := s.client()
+			if err != nil {
+				return err
+			}
+			op, err := c.Quarantine(s.ctx, s.arg(0), wire.Quarantine{Reason: s.String("reason"), Release: s.Bool("release")}, s.changes()...)
+			return s.finish(op, err, "")
+		}, &cli.StringFlag{Name: "reason", Usage: "kept in the log"}, &cli.BoolFlag{Name: "release", Usage: "take it back"}),
+		changing("remove", "NAME", "take a quarantined node out of the cluster", func(s *session) error {
+			if err := s.confirm(fmt.Sprintf("This will take node %s out; its key pairs sign no more", s.arg(0)), s.arg(0)); err != nil {
+				return err
+			}
+			c, err := s.client()
+			if err != nil {
+				return err
+			}
+			op, err := c.RemoveNode(s.ctx, s.arg(0), wire.RemoveNode{Lost: s.Bool("lost"), Reason: s.String("reason")}, s.changes()...)
+			return s.finish(op, err, "")
+		}, &cli.BoolFlag{Name: "lost", Usage: "its key store is gone too"}, &cli.StringFlag{Name: "reason", Usage: "kept in the log"}, yesFlag()),
+		changing("transfer-leader", "[NAME]", "hand leadership over", func(s *session) error {
+			c, err := s.client()
+			if err != nil {
+				return err
+			}
+			op, err := c.TransferLeader(s.ctx, wire.TransferLeader{Target: s.arg(0)}, s.changes()...)
+			return s.finish(op, err, "")
+		}),
+		changing("rebuild", "NAME", "let a node whose data directory was wiped come back", func(s *session) error {
+			c, err := s.client()
+			if err != nil {
+				return err
+			}
+			op, err := c.RebuildNode(s.ctx, s.arg(0), wire.Rebuild{Reason: s.String("reason")}, s.changes()...)
+			return s.finish(op, err, "")
+		}, &cli.StringFlag{Name: "reason", Usage: "kept in the log"}),
+	)
+}
+
+func listNodes(s *session) error {
+	c, err := s.client()
+	if err != nil {
+		return err
+	}
+	l, err := c.Nodes(s.ctx)
+	if err != nil {
+		return err
+	}
+	v := view{value: l, wide: 6, head: []string{"NODE", "ID", "STATUS", "ROLES", "LEADER", "API", "PUBLIC", "NODE ADDR", "VERSION", "DRIVER", "JOINED"}}
+	for _, n := range l.Items {
+		v.add(n.Name, n.Name, lifecycle.NodeID(n.ID).Short(), string(n.Status), strings.Join(n.Roles, ","), yesNo(n.Leader), n.Addrs.API, n.Addrs.Public, n.Addrs.Node,
+			n.Version, n.Driver, when(n.Joined.At))
+	}
+	return s.show(v)
+}
+
+func showNode(s *session) error {
+	c, err := s.client()
+	if err != nil {
+		return err
+	}
+	n, err := c.Node(s.ctx, s.arg(0))
+	if err != nil {
+		return err
+	}
+	v := view{value: n, names: []string{n.Name}}
+	v.pair("node", n.Name)
+	v.pair("id", n.ID)
+	v.pair("incarnation", n.Incarnation)
+	v.pair("status", string(n.Status))
+	v.pair("roles", strings.Join(n.Roles, ", "))
+	v.pair("leader", yesNo(n.Leader))
+	v.pair("api", n.Addrs.API)
+	v.pair("public", n.Addrs.Public)
+	v.pair("node address", n.Addrs.Node)
+	v.pair("gossip", n.Addrs.Gossip)
+	v.pair("version", n.Version)
+	v.pair("driver", n.Driver)
+	v.pair("joined", when(n.Joined.At))
+	if n.RemovedAt != 0 {
+		v.pair("removed", when(n.RemovedAt))
+	}
+	return s.show(v)
+}
+
+func nodeToken(s *session) error {
+	if s.Bool("plan") {
+		return usagef("a token is made or not: there is nothing to plan")
+	}
+	var req wire.CreateJoinToken
+	if ttl := s.String("ttl"); ttl != "" {
+		if err := req.TTL.UnmarshalText([]byte(ttl)); err != nil {
+			return usagef("--ttl: %v", err)
+		}
+	}
+	c, err := s.client()
+	if err != nil {
+		return err
+	}
+	t, err := c.CreateJoinToken(s.ctx, req, s.changes()...)
+	if err != nil {
+		return err
+	}
+	if t.Token == "" {
+		return wire.Errorf(wire.RequestIDReused, "this request made join token %s before; its secret is not kept anywhere", t.ID).WithHint("make another: chancery node token")
+	}
+	if out := s.String("out"); out != "" {
+		if err := s.write(out, []byte(t.Token+"\n"), secretMode); err != nil {
+			return err
+		}
+		t.Token = ""
+	}
+	switch {
+	case s.format == formatJSON || s.format == formatYAML:
+		return s.show(view{value: t})
+	case s.Bool("print-command"):
+		return s.write("", []byte(joinScript(t)), secretMode)
+	case t.Token != "":
+		s.notef("join token %s, for one node, until %s", t.ID, when(t.ExpiresAt))
+		return s.write("", []byte(t.Token+"\n"), secretMode)
+	}
+	s.notef("join token %s, for one node, until %s", t.ID, when(t.ExpiresAt))
+	return nil
+}
+
+// joinScript hands the token over in a file, because arguments are seen by others.
+func joinScript(t *wire.JoinToken) string {
+	if t.Token == "" {
+		return t.Command + "\n"
+	}
+	return "umask 077; cat >join.token <<'END'\n" + t.Token + "\nEND\n" + t.Command + "\n"
+}
+
+func promoteNode(s *session) error {
+	p := wire.Promote{Voter: s.Bool("voter"), Signer: s.Bool("signer")}
+	if !p.Voter && !p.Signer {
+		p = wire.Promote{Voter: true, Signer: true}
+	}
+	c, err := s.client()
+	if err != nil {
+		return err
+	}
+	op, err := c.Promote(s.ctx, s.arg(0), p, s.changes()...)
+	return s.finish(op, err, "")
+}

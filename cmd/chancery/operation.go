@@ -1,0 +1,261 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/chancery-project/chancery/client"
+	"github.com/chancery-project/chancery/transport/wire"
+)
+
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
+
+func waitCommand() *cli.Command {
+	return looking("wait", "REQUEST_ID", "wait until a request has come as far as --for says", func(s *session) error {
+		c, err := s.client()
+		if err != nil {
+			return err
+		}
+		op, err := s.follow(c, &wire.Operation{RequestID: s.arg(0)}, s.String("for"))
+		if op == nil {
+			return err
+		}
+		return errors.Join(s.show(operationView(op)), err)
+	}, &cli.StringFlag{Name: "for", Value: wire.Committed, Usage: "committed, prepared, published, active, fenced, settled or destroyed"})
+}
+
+func operationsCommand() *cli.Command {
+	return group("operations", "requests of the last day and what became of them",
+		looking("list", "", "list requests, newest first", func(s *session) error {
+			c, err := s.client()
+			if err != nil {
+				return err
+			}
+			l, err := pages(s, func(o ...client.Option) (wire.List[wire.Operation], error) {
+				return c.Operations(s.ctx, append(o, client.Query(wire.QueryActor, s.String("principal")))...)
+			})
+			if err != nil {
+				return err
+			}
+			v := view{value: l, head: []string{"REQUEST ID", "VERB", "SUBJECT", "REACHED", "AT", "BY"}}
+			for _, op := range l.Items {
+				v.add(op.RequestID, op.RequestID, op.Verb, about(&op), reachedText(&op), committedAt(&op), op.Actor)
+			}
+			return s.showPage(v, l.Next)
+		}, append(pageFlags(), &cli.StringFlag{Name: "principal", Usage: "only requests of this principal"})...),
+		looking("show", "REQUEST_ID", "show one request", func(s *session) error {
+			c, err := s.client()
+			if err != nil {
+				return err
+			}
+			op, err := c.Operation(s.ctx, s.arg(0))
+			if err != nil {
+				return err
+			}
+			return s.show(operationView(op))
+		}),
+	)
+}
+
+// held is how long a node may hold a request before the command asks again.
+const held = 20 * time.Second
+
+// waits adds what a node needs to hold the request until level is reached.
+func (s *session) waits(level string) []client.Option {
+	if level == "" || s.Bool("plan") {
+		return s.changes()
+	}
+	return s.changes(client.Wait(level, min(held, s.timeout)))
+}
+
+// finish prints what a change came to, after waiting for level when it is not
+// reached yet; "" waits for nothing.
+func (s *session) finish(op *wire.Operation, err error, level string) error {
+	if err != nil {
+		return err
+	}
+	var waitErr error
+	if level != "" && !op.Plan && !op.Has(level) && !op.Complete {
+		c, err := s.client()
+		if err != nil {
+			return err
+		}
+		var last *wire.Operation
+		if last, waitErr = s.follow(c, op, level); last != nil {
+			op = last
+		}
+	}
+	if op.Status == wire.PendingApproval {
+		waitErr = &pendingApproval{op}
+	}
+	if waitErr != nil && s.format == formatJSON {
+		return waitErr // the error object carries the operation
+	}
+	return errors.Join(s.show(operationView(op)), waitErr)
+}
+
+// follow waits for a level and shows on a terminal what it waits for.
+func (s *session) follow(c *client.Client, op *wire.Operation, level string) (*wire.Operation, error) {
+	said := ""
+	last, err := c.WaitFor(s.ctx, op.RequestID, level, func(o *wire.Operation) {
+		if line := progress(o, level); line != said && !o.Has(level) {
+			s.notef("%s", line)
+			said = line
+		}
+	})
+	if last == nil {
+		last = op
+	}
+	switch {
+	case err != nil && s.ctx.Err() != nil && last.Verb != "":
+		return last, &waitTimedOut{last, level}
+	case errors.Is(err, context.DeadlineExceeded):
+		return nil, err
+	case err != nil:
+		return nil, err
+	case last.Error != nil:
+		return last, last.Error
+	case last.Status == wire.PendingApproval:
+		return last, &pendingApproval{last}
+	}
+	return last, nil
+}
+
+func progress(o *wire.Operation, level string) string {
+	line := fmt.Sprintf("%s: %s, waiting for %s", o.RequestID, orDash(o.Reached), level)
+	for _, b := range o.WaitsFor {
+		line += fmt.Sprintf("; %s %s", b.Kind, b.Name)
+		if b.Hint != "" {
+			line += " (" + b.Hint + ")"
+		}
+	}
+	return line
+}
+
+// about names what an operation changes.
+func about(op *wire.Operation) string {
+	if op.Key == "" {
+		return op.Subject
+	}
+	var parts []string
+	for _, v := range op.Versions {
+		parts = append(parts, number(v))
+	}
+	if len(parts) == 0 {
+		return op.Key
+	}
+	return op.Key + "/" + strings.Join(parts, ",")
+}
+
+func reachedText(op *wire.Operation) string {
+	switch {
+	case op.Error != nil:
+		return "refused: " + string(op.Error.Code)
+	case op.Status != "":
+		return op.Status
+	}
+	return orDash(op.Reached)
+}
+
+func committedAt(op *wire.Operation) string {
+	if op.Committed == nil {
+		return "-"
+	}
+	return when(op.Committed.At)
+}
+
+func operationView(op *wire.Operation) view {
+	v := view{value: op, names: []string{op.RequestID}}
+	v.pair("request", op.RequestID)
+	v.pair("verb", op.Verb)
+	v.pair("subject", about(op))
+	v.pair("reason", string(op.Reason))
+	v.pair("comment", op.Comment)
+	if op.Plan {
+		v.pair("plan", "nothing was changed")
+	} else {
+		v.pair("reached", reachedText(op))
+	}
+	for _, l := range []struct {
+		name string
+		at   *wire.Reached
+	}{{"committed", op.Committed}, {"prepared", op.Prepared}, {"active", op.Active}, {"fenced", op.Fenced}, {"settled", op.Settled}, {"destroyed", op.Destroyed}} {
+		if l.at != nil {
+			v.pair(l.name, levelText(l.at))
+		}
+	}
+	if p := op.Published; p != nil && p.At != 0 {
+		v.pair("published", when(p.At))
+	}
+	if p := op.Published; p != nil {
+		for _, k := range sortedKeys(p.CachesExpireBy) {
+			v.pair(k+" caches expire by", when(p.CachesExpireBy[k]))
+		}
+	}
+	for _, n := range op.Nodes {
+		v.pair("node "+n.Node, fmt.Sprintf("%s after %d ms", n.Outcome, n.MS))
+	}
+	for _, b := range op.WaitsFor {
+		v.pair("waits for", strings.TrimSpace(b.Kind+" "+b.Name+" "+b.Hint))
+	}
+	for _, e := range op.Effects {
+		v.pair("would", e)
+	}
+	for _, n := range op.Next {
+		v.pair("next", n)
+	}
+	return v
+}
+
+func levelText(r *wire.Reached) string {
+	switch {
+	case r.At != 0:
+		return fmt.Sprintf("%s (entry %d, %d ms)", when(r.At), r.Index, r.MS)
+	case r.WithinMS != 0:
+		return fmt.Sprintf("within %d ms", r.WithinMS)
+	case r.By != 0:
+		return "not yet, by " + when(r.By)
+	}
+	return "not yet"
+}
+
+// Pages.
+
+func pageFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.IntFlag{Name: "limit", Usage: "at most so many items"},
+		&cli.StringFlag{Name: "cursor", Usage: "go on where a page ended: its next"},
+	}
+}
+
+// pages reads one page when --limit or --cursor asks for one, else the whole list.
+func pages[T any](s *session, fetch func(...client.Option) (wire.List[T], error)) (wire.List[T], error) {
+	if s.Int("limit") < 0 {
+		return wire.List[T]{}, usagef("--limit %d is negative", s.Int("limit"))
+	}
+	if s.Int("limit") > 0 || s.String("cursor") != "" {
+		return fetch(client.Page(s.Int("limit"), s.String("cursor")))
+	}
+	all, err := fetch(client.Page(wire.MaxListLimit, ""))
+	for err == nil && all.Next != "" {
+		var more wire.List[T]
+		more, err = fetch(client.Page(wire.MaxListLimit, string(all.Next)))
+		all.Items, all.Next = append(all.Items, more.Items...), more.Next
+	}
+	return all, err
+}
+
+func (s *session) showPage(v view, next wire.Text) error {
+	err := s.show(v)
+	if next != "" && s.format != formatJSON && s.format != formatYAML {
+		s.notef("there is more: --cursor %s", next)
+	}
+	return err
+}
