@@ -1,0 +1,186 @@
+package state_test
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/chancery-project/chancery/fsm/command"
+	"github.com/chancery-project/chancery/fsm/ledger/ledgertest"
+	"github.com/chancery-project/chancery/fsm/lifecycle"
+	"github.com/chancery-project/chancery/fsm/state"
+)
+
+// sealed puts a body into an envelope whose checksum is right.
+func sealed(kind uint16, body []byte) []byte {
+	b := binary.BigEndian.AppendUint16([]byte("CHCY\x01"), kind)
+	h := sha256.New()
+	h.Write(b)
+	h.Write(body)
+	return append(h.Sum(b), body...)
+}
+
+const sealedAt = 4 + 1 + 2 + sha256.Size // where the body begins
+
+// FuzzApply: whatever is in an entry, Apply gives the same on two machines, or stops
+// both with a *Corruption or a *Divergence; and what it wrote can be loaded again.
+func FuzzApply(f *testing.F) {
+	w := newWorld(f).deactivated(1)
+	w.ok(&command.MarkCheckpoint{})
+	rows, next := w.l.Rows(), w.l.View().Position().Index+1
+	for _, b := range []command.Body{genesis(), newKey("other", w.nodes...), &command.PrepareVersion{Key: ci, Version: 3, Instances: intents(ci, 3, w.nodes...)},
+		bind(ci, 2, w.nodes[0]), report(w.nodes[0], 2, lifecycle.Lost), publish(2), activate(2), early(1), suspend(2), resume(2), deactivate(2), withdraw(1),
+		revoke(lifecycle.KeyCompromise), revoke(lifecycle.CertificateHold, 2), destroyAt(1, 1<<40), cancelDestroy(1), erase(1), erased(w.nodes[0], 1),
+		person("bob", certA), &command.RevokePrincipal{Name: ledgertest.Admin}, w.token("token-0001", ledgertest.Admin), joinToken(w, "token-0002"),
+		&command.JoinNode{TokenID: "token-0002", Node: ledgertest.Record(ledgertest.NodeID("x"), "x")}, &command.RaiseFormat{Format: 2},
+		&command.SetNodeStatus{ID: w.nodes[1], Status: lifecycle.Quarantined}, confirmed(w.l.View().Mark(), w.nodes[0]),
+		&command.AdvanceClock{Readings: []command.ClockReading{{Node: w.nodes[0], At: w.l.Clock().At()}}}} {
+		cmd := w.request(uuid(w.l.Clock().At(), 1), "x", b)
+		cmd.Header.Reads = []command.RowRef{state.RefKey(w.l.View().Key(ci))}
+		entry, err := cmd.Encode()
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(uint16(b.Kind()), entry[sealedAt:])
+	}
+	f.Fuzz(func(t *testing.T, kind uint16, body []byte) {
+		entry := sealed(kind, body)
+		var results [2]string
+		for i := range results {
+			b := ledgertest.Restore(rows)
+			m, err := state.LoadMachine(b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			results[i] = apply(t, m, b, next, entry)
+		}
+		if results[0] != results[1] {
+			t.Fatalf("one machine:\n%s\nthe other:\n%s", results[0], results[1])
+		}
+	})
+}
+
+// apply gives all there is to compare: the panic, or outcome, digest and rows.
+func apply(t *testing.T, m *state.Machine, b *ledgertest.Memory, index uint64, entry []byte) (result string) {
+	defer func() {
+		switch r := recover().(type) {
+		case nil:
+		case *state.Corruption:
+			if !errors.Is(r, command.ErrCorrupt) && !errors.Is(r, command.ErrUnknownKind) {
+				t.Fatalf("stopped without a known reason: %v", r)
+			}
+			result = r.Error()
+		case *state.Divergence:
+			result = r.Error()
+		default:
+			panic(r)
+		}
+	}()
+	o := m.Apply(b, index, entry)
+	root := m.Seal(b)
+	if state.Scan(b) != root.Meta.Rows {
+		t.Fatal("the incremental digest is not the scan's")
+	}
+	again, err := state.LoadMachine(b)
+	if err != nil {
+		t.Fatalf("what was applied cannot be loaded: %v", err)
+	}
+	if again.Root().Meta.Digest() != root.Meta.Digest() {
+		t.Fatal("what was loaded has another digest")
+	}
+	v := state.NewView(root, func(read func(state.Reader) error) error { return read(b) })
+	if err := v.Operations("", func(*state.Operation) bool { return true }); err != nil {
+		t.Fatalf("an operation cannot be read: %v", err)
+	}
+	if err := v.Leaves(0, func(uint64, *state.Leaf, []byte) bool { return true }); err != nil {
+		t.Fatalf("a leaf cannot be read: %v", err)
+	}
+	return fmt.Sprintf("%+v %x %x\n%s", o, root.Meta.Digest(), root.Meta.LogRoot, dump(b))
+}
+
+func TestApplyStopsAtWhatItCannotRead(t *testing.T) {
+	w := newWorld(t)
+	good, err := w.l.Command(&command.MarkCheckpoint{}).Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	flipped := append([]byte(nil), good...)
+	flipped[len(flipped)-1] ^= 1
+	for name, c := range map[string]struct {
+		entry []byte
+		index uint64
+		want  error
+	}{
+		"nothing":          {nil, 1000, command.ErrCorrupt},
+		"a flipped bit":    {flipped, 1000, command.ErrCorrupt},
+		"an unknown kind":  {sealed(999, []byte{0x82, 0xa0, 0xa0}), 1000, command.ErrUnknownKind},
+		"an entry of old":  {good, 1, nil},
+		"the last of them": {good, w.l.View().Position().Index, nil},
+	} {
+		b := ledgertest.Restore(w.l.Rows())
+		m, err := state.LoadMachine(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		before := dump(b)
+		func() {
+			defer func() {
+				r, ok := recover().(*state.Corruption)
+				if !ok || r.Index != c.index || c.want != nil && !errors.Is(r, c.want) {
+					t.Errorf("%s: %v, want a corruption (%v)", name, r, c.want)
+				}
+			}()
+			m.Apply(b, c.index, c.entry)
+		}()
+		if dump(b) != before {
+			t.Errorf("%s: the machine stopped and had written already", name)
+		}
+	}
+}
+
+func TestSkipMovesTheIndexAlone(t *testing.T) {
+	w := newWorld(t)
+	b := ledgertest.Restore(w.l.Rows())
+	m, err := state.LoadMachine(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, rows := m.Root().Meta, dump(b)
+	m.Skip(before.Index + 7)
+	after := m.Seal(b).Meta
+	if after.Index != before.Index+7 || after.Digest() != before.Digest() || after.LogSize != before.LogSize || dump(b) != rows {
+		t.Errorf("meta %+v", after.Position())
+	}
+	if again, err := state.LoadMachine(b); err != nil || again.Index() != after.Index {
+		t.Errorf("loaded at %d, %v", again.Index(), err)
+	}
+}
+
+// TestLoadRefusesWhatItCannotRead: a damaged row stops the start, not a request later.
+func TestLoadRefusesWhatItCannotRead(t *testing.T) {
+	w := newWorld(t).active(1)
+	for _, table := range state.Tables {
+		if table == state.TableLog || table == state.TableLogHashes || table == state.TableOperations {
+			continue
+		}
+		key := ""
+		w.l.Rows().Ascend(table, "", func(k string, _ []byte) bool { key = k; return false })
+		if key == "" {
+			continue // no row of this table was made
+		}
+		for name, damage := range map[string]func([]byte) []byte{
+			"cut":     func(b []byte) []byte { return b[:len(b)-1] },
+			"longer":  func(b []byte) []byte { return append(b, 0) },
+			"garbage": func([]byte) []byte { return []byte{0xff} },
+			"empty":   func([]byte) []byte { return []byte{} },
+		} {
+			b := ledgertest.Restore(w.l.Rows())
+			b.Put(table, key, damage(append([]byte(nil), b.Get(table, key)...)))
+			if _, err := state.LoadMachine(b); err == nil {
+				t.Errorf("%s: a %s row is loaded", table, name)
+			}
+		}
+	}
+}
