@@ -98,7 +98,7 @@ func TestRebuild(t *testing.T) {
 		return l.leader().node.Load().RemoveServer(t.Context(), string(old)) == nil
 	})
 	l.updateIncarnation(m)
-	l.addServer(m)
+	l.addServer(m, l.others(m)...)
 	m.seeds = l.leader().node.Load().Members()
 	m.start()
 	l.awaitRow(token, m)

@@ -54,6 +54,7 @@ type member struct {
 
 	jump   atomic.Int64 // added to its lease clock
 	offset atomic.Int64 // added to its wall clock
+	hint   atomic.Value // string: where gossip says that everybody is
 
 	mu     sync.Mutex
 	reason error // why it stopped by itself
@@ -164,7 +165,7 @@ func (m *member) tryStart() error {
 	n, err := Start(Config{
 		ID: m.id, Dir: m.dir, Address: m.name, Seeds: m.seeds, Peers: caller{m}, Streams: l.network.attach(m),
 		Logger:  slog.New(slog.NewTextHandler(&l.record, &slog.HandlerOptions{Level: slog.LevelDebug})).With("at", m.name),
-		Elapsed: m.elapsed, Wall: m.wall, Fatal: m.fatal, RaftTimeout: l.timeout, RefreshEvery: l.refresh,
+		Elapsed: m.elapsed, Wall: m.wall, Fatal: m.fatal, Hint: m.heard, RaftTimeout: l.timeout, RefreshEvery: l.refresh,
 	})
 	if err != nil {
 		l.network.detach(m)
@@ -216,6 +217,11 @@ func (m *member) elapsed() time.Duration {
 }
 
 func (m *member) wall() time.Time { return time.Now().Add(time.Duration(m.offset.Load())) }
+
+func (m *member) heard(lifecycle.NodeID) string {
+	hint, _ := m.hint.Load().(string)
+	return hint
+}
 
 // fatal is the end of a process, as far as the others can see.
 func (m *member) fatal(reason error) {
@@ -360,21 +366,26 @@ func (l *lab) found() *member {
 // Raft configuration, then the node starts with what it was told.
 func (l *lab) join() *member {
 	l.t.Helper()
+	return l.joinVia(l.all()...)
+}
+
+func (l *lab) joinVia(members ...*member) *member {
+	l.t.Helper()
 	m := l.newMember()
 	m.open()
-	token, _ := l.write()
-	l.must(&command.JoinNode{TokenID: token, Node: m.nodeRecord()})
-	l.addServer(m)
-	m.seeds = l.leader().node.Load().Members()
+	token, _ := l.writeAmong(members...)
+	l.mustAmong(&command.JoinNode{TokenID: token, Node: m.nodeRecord()}, members...)
+	l.addServer(m, members...)
+	m.seeds = l.leaderOf(members...).node.Load().Members()
 	m.start()
 	return m
 }
 
-func (l *lab) addServer(m *member) {
+func (l *lab) addServer(m *member, members ...*member) {
 	l.t.Helper()
 	server := string(serverID(m.id, m.dir.Incarnation()))
 	l.eventually("a place in the configuration", func() bool {
-		return l.leader().node.Load().AddNonvoter(l.t.Context(), server, m.name) == nil
+		return l.leaderOf(members...).node.Load().AddNonvoter(l.t.Context(), server, m.name) == nil
 	})
 }
 

@@ -27,6 +27,9 @@ func (n *Node) AddNonvoter(_ context.Context, serverID, addr string) error {
 
 // AddVoter gives a server a vote, once it has caught up.
 func (n *Node) AddVoter(ctx context.Context, serverID, addr string) error {
+	if !n.Leadership().Ready {
+		return ledger.ErrNotLeader
+	}
 	servers, err := n.Servers()
 	if err != nil {
 		return err
@@ -47,6 +50,9 @@ func (n *Node) caughtUp(ctx context.Context, id lifecycle.NodeID) error {
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
+		if !n.Leadership().Ready {
+			return ledger.ErrNotLeader // nobody reports to this node any more
+		}
 		mine, its := n.fsm.Position().Index, n.peers.index(id)
 		if its > 0 && its+catchUpGap >= mine {
 			return nil

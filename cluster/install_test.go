@@ -1,0 +1,152 @@
+package cluster
+
+import (
+	"errors"
+	"io"
+	"strings"
+	"testing"
+
+	"github.com/hashicorp/raft"
+)
+
+// compact makes a member keep no more than two entries behind a snapshot, and cuts one.
+func (m *member) compact() {
+	m.lab.t.Helper()
+	n := m.node.Load()
+	config := n.raft.ReloadableConfig()
+	config.TrailingLogs = 2
+	if err := n.raft.ReloadConfig(config); err != nil {
+		m.lab.t.Fatal(err)
+	}
+	m.lab.eventually("a snapshot", func() bool { return n.Snapshot() == nil })
+}
+
+// TestSnapshotInstall brings a node that is behind everything in the logs up to
+// date, while it is being read.
+func TestSnapshotInstall(t *testing.T) {
+	l := newCluster(t, 3)
+	f := l.others(l.leader())[0]
+	f.stop()
+	rest := l.others(f)
+	var token string
+	for range 20 {
+		token, _ = l.writeAmong(rest...)
+	}
+	for _, m := range rest {
+		l.awaitRow(token, m)
+		m.compact()
+	}
+	last, _ := l.writeAmong(rest...)
+	f.start()
+	stop, done := make(chan struct{}), make(chan int)
+	go func() {
+		reads := 0
+		defer func() { done <- reads }()
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			s, err := f.node.Load().Read(t.Context(), bounded)
+			if err == nil && s.Fresh && s.JoinToken(last) == nil {
+				t.Error("fresh without a write acknowledged before it started")
+				return
+			}
+			if s, err = f.node.Load().Read(t.Context(), stale); err != nil || s.Cluster() == nil {
+				t.Errorf("a stale read while the state is replaced: %v", err)
+				return
+			}
+			reads++
+		}
+	}()
+	l.awaitRow(last, f)
+	l.awaitFresh(f)
+	close(stop)
+	if reads := <-done; reads == 0 {
+		t.Error("nothing was read")
+	}
+	if g := f.node.Load().fsm.Generation(); g != 2 {
+		t.Errorf("generation %d: no snapshot was installed", g)
+	}
+	newcomer := l.join()
+	l.awaitRow(last, newcomer)
+	if g := newcomer.node.Load().fsm.Generation(); g != 2 {
+		t.Errorf("generation %d: the newcomer was sent no snapshot", g)
+	}
+	l.promote(newcomer)
+}
+
+// TestFruitlessInstallsStopTheNode sends one snapshot after another to a follower,
+// as the leader of a livelock would, over the leader's own transport.
+func TestFruitlessInstallsStopTheNode(t *testing.T) {
+	l := newCluster(t, 2)
+	leader := l.leader()
+	f := l.others(leader)[0]
+	install := func() error {
+		n := leader.node.Load()
+		snapshots, err := n.fsm.Snapshots().List()
+		if err != nil || len(snapshots) == 0 {
+			t.Fatal("no snapshot", err)
+		}
+		meta, r, err := n.fsm.Snapshots().Open(snapshots[0].ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		req := &raft.InstallSnapshotRequest{RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(n.serverID), Addr: []byte(leader.name)},
+			SnapshotVersion: meta.Version, Term: n.raft.CurrentTerm(), Leader: []byte(leader.name), LastLogIndex: meta.Index, LastLogTerm: meta.Term,
+			Configuration: raft.EncodeConfiguration(meta.Configuration), ConfigurationIndex: meta.ConfigurationIndex, Size: meta.Size}
+		var resp raft.InstallSnapshotResponse
+		if err := n.transport.InstallSnapshot(f.node.Load().serverID, "", req, &resp, r); err != nil {
+			return err
+		}
+		if !resp.Success {
+			return errors.New("refused")
+		}
+		return nil
+	}
+	token, _ := l.write()
+	l.awaitRow(token, f)
+	leader.compact()
+	for range maxFruitlessInstalls {
+		if err := install(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	token, _ = l.write() // progress
+	l.awaitRow(token, f)
+	leader.compact()
+	for range maxFruitlessInstalls {
+		if err := install(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if f.why() != nil {
+		t.Fatalf("stopped too early: %v", f.why())
+	}
+	if err := install(); err == nil {
+		t.Error("the last one was taken")
+	}
+	l.eventually("it stops", func() bool { return f.why() != nil })
+	if why := f.why(); !errors.Is(why, ErrStuck) || !strings.Contains(why.Error(), "chancery node rebuild") {
+		t.Errorf("it stopped because of %v", why)
+	}
+}
+
+func TestFailedInstallsCount(t *testing.T) {
+	l := newCluster(t, 1)
+	var why error
+	g := &installGuard{FSM: l.leader().node.Load().fsm, fatal: func(reason error) { why = reason }}
+	for i := range maxFruitlessInstalls + 1 {
+		if why != nil {
+			t.Fatalf("stuck after %d", i)
+		}
+		if err := g.Restore(io.NopCloser(strings.NewReader("no snapshot"))); err == nil {
+			t.Fatal("restored from nothing")
+		}
+	}
+	if !errors.Is(why, ErrStuck) {
+		t.Errorf("stopped because of %v", why)
+	}
+}
