@@ -92,7 +92,7 @@ func (c *caller) finish(status, length int) error {
 	if _, err := io.ReadFull(c.r, c.body); err != nil {
 		return err
 	}
-	if status != 200 {
+	if status/100 != 2 {
 		return fmt.Errorf("status %d: %s", status, c.body)
 	}
 	return nil
