@@ -58,9 +58,9 @@ func (c *connections) move(conn net.Conn, s http.ConnState) (victim net.Conn) {
 	return victim
 }
 
-// Conn is what a connection remembers between its requests, so that a client
+// peer is what a connection remembers between its requests, so that a client
 // certificate's key is hashed once.
-type Conn struct {
+type peer struct {
 	once sync.Once
 	spki string
 }
@@ -68,7 +68,7 @@ type Conn struct {
 type connKey struct{}
 
 func withConn(ctx context.Context, _ net.Conn) context.Context {
-	return context.WithValue(ctx, connKey{}, new(Conn))
+	return context.WithValue(ctx, connKey{}, new(peer))
 }
 
 // PeerSPKI is the hex SHA-256 of the SPKI of the client certificate whose key the
@@ -82,7 +82,7 @@ func PeerSPKI(r *http.Request) string {
 		sum := sha256.Sum256(r.TLS.PeerCertificates[0].RawSubjectPublicKeyInfo)
 		return hex.EncodeToString(sum[:])
 	}
-	c, ok := r.Context().Value(connKey{}).(*Conn)
+	c, ok := r.Context().Value(connKey{}).(*peer)
 	if !ok {
 		return hash()
 	}

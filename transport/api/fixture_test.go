@@ -32,7 +32,7 @@ import (
 // node is one API over one ledger, a software key store and a real journal, behind
 // a TLS server.
 type node struct {
-	t       *testing.T
+	t       testing.TB
 	clock   *ledgertest.Clock
 	ledger  *ledgertest.Ledger
 	members *members
@@ -91,7 +91,7 @@ type option func(*Config)
 
 // start makes a node with a genesis and the principals admin, signer (of ci-*),
 // auditor and nobody (who has no role).
-func start(t *testing.T, opts ...option) *node {
+func start(t testing.TB, opts ...option) *node {
 	t.Helper()
 	clock := ledgertest.NewClock()
 	clock.Advance(time.Since(clock.Now())) // request ids carry the real time
@@ -108,7 +108,7 @@ func start(t *testing.T, opts ...option) *node {
 }
 
 // serve puts an API in front of a ledger.
-func serve(t *testing.T, l *ledgertest.Ledger, opts ...option) *node {
+func serve(t testing.TB, l *ledgertest.Ledger, opts ...option) *node {
 	t.Helper()
 	journal, err := audit.Open(t.TempDir(), audit.Options{Node: "n1", Clock: l.Clock().Now, FlushDelay: time.Millisecond})
 	if err != nil {
@@ -201,7 +201,7 @@ func (n *node) do(c *http.Client, req *http.Request) reply {
 }
 
 // get decodes an answer that must be a success.
-func get[T any](t *testing.T, r reply) T {
+func get[T any](t testing.TB, r reply) T {
 	t.Helper()
 	var v T
 	if r.status/100 != 2 {
@@ -216,7 +216,7 @@ func get[T any](t *testing.T, r reply) T {
 }
 
 // refused checks the code of an answer that must be an error object.
-func refused(t *testing.T, r reply, code wire.Code) *wire.Error {
+func refused(t testing.TB, r reply, code wire.Code) *wire.Error {
 	t.Helper()
 	e := new(wire.Error)
 	if err := json.Unmarshal(r.body, e); err != nil {
