@@ -21,14 +21,14 @@ func TestKills(t *testing.T) {
 	killed := map[string]int{}
 	leaders := 0
 	for i := range kills {
-		n := c.nodes[i%len(c.nodes)]
-		if i%4 == 3 { // whoever leads gets more than its share
+		n := c.nodes[i/2%len(c.nodes)]
+		if i%2 == 1 { // whoever leads gets more than its share
 			n = c.leader()
 		}
 		if c.leads(n) {
 			leaders++
 		}
-		settleFor(random, 700*time.Millisecond)
+		settleFor(random, 2*time.Second)
 		n.kill()
 		killed[n.name]++
 		settleFor(random, 500*time.Millisecond)

@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"cmp"
 	"context"
 	"crypto/ecdsa"
 	"crypto/sha256"
@@ -9,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -105,7 +107,8 @@ type caller struct {
 	key      string
 	client   *client.Client
 	random   *rand.Rand
-	versions uint64 // as far as this caller has seen
+	versions uint64         // as far as this caller has seen
+	seen     []wire.Version // by the last read, oldest first
 }
 
 // live makes n changes and reads, with pauses.
@@ -128,31 +131,44 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
+// one does what is most often possible in the state last seen, and sometimes anything.
 func (k *caller) one(ctx context.Context) {
 	version := k.versions // mostly the newest
-	if k.random.IntN(3) == 0 {
+	if k.random.IntN(4) == 0 {
 		version = 1 + k.random.Uint64N(k.versions)
 	}
 	switch n := k.random.IntN(100); {
-	case n < 45:
+	case n < 40:
 		k.read(ctx)
-	case n < 54:
-		k.change(ctx, keyOp{verb: "rotate"})
-	case n < 74:
-		k.change(ctx, keyOp{verb: "activate", version: version})
-	case n < 81:
-		k.change(ctx, keyOp{verb: "suspend", version: version})
-	case n < 94:
-		k.change(ctx, keyOp{verb: "resume", version: version})
-	case n < 95:
-		k.change(ctx, keyOp{verb: "deactivate", version: version})
-	case n < 97:
-		k.change(ctx, keyOp{verb: "revoke", version: version, reason: lifecycle.Superseded})
-	case n < 99:
-		k.change(ctx, keyOp{verb: "revoke", version: version, reason: lifecycle.CertificateHold})
+	case n < 80:
+		k.change(ctx, k.fitting(version))
 	default:
-		k.change(ctx, keyOp{verb: "revoke", version: version, reason: lifecycle.KeyCompromise})
+		k.change(ctx, keyOp{verb: changes[k.random.IntN(len(changes))], version: version, reason: reasons[k.random.IntN(len(reasons))]})
 	}
+}
+
+var (
+	changes = []string{"rotate", "activate", "suspend", "resume", "resume", "deactivate", "revoke"}
+	reasons = []lifecycle.Reason{lifecycle.Superseded, lifecycle.CertificateHold, lifecycle.KeyCompromise}
+)
+
+// fitting chooses a change that the version allowed when this caller last looked.
+func (k *caller) fitting(version uint64) keyOp {
+	op := keyOp{verb: "rotate"}
+	if version > uint64(len(k.seen)) {
+		return op
+	}
+	switch k.seen[version-1].State {
+	case lifecycle.PreActivation:
+		op = keyOp{verb: "activate", version: version}
+	case lifecycle.Active:
+		if k.random.IntN(2) == 0 {
+			op = keyOp{verb: "suspend", version: version}
+		}
+	case lifecycle.Suspended:
+		op = keyOp{verb: "resume", version: version}
+	}
+	return op
 }
 
 // change asks for one change and records its answer.
@@ -225,6 +241,8 @@ func (k *caller) read(ctx context.Context) {
 	switch {
 	case err == nil:
 		k.versions = max(k.versions, uint64(len(got.Versions)))
+		slices.SortFunc(got.Versions, func(a, b wire.Version) int { return cmp.Compare(a.Version, b.Version) })
+		k.seen = got.Versions
 		a.states = rendered(got.Versions)
 	case errors.As(err, &refused) && refused.Code == wire.KeyNotFound:
 		a.code = refused.Code
@@ -234,14 +252,11 @@ func (k *caller) read(ctx context.Context) {
 	k.w.record(keyOp{key: k.key, verb: "read"}, a, call, "")
 }
 
-// rendered is the list of versions as the model writes it, oldest first.
+// rendered is the list of versions as the model writes it.
 func rendered(vs []wire.Version) string {
-	out := make([]string, len(vs))
+	var out []string
 	for _, v := range vs {
-		if v.Version == 0 || v.Version > uint64(len(vs)) {
-			return fmt.Sprintf("version %d of %d", v.Version, len(vs))
-		}
-		out[v.Version-1] = fmt.Sprintf("%d:%s", v.Version, v.State)
+		out = append(out, fmt.Sprintf("%d:%s", v.Version, v.State))
 	}
 	return strings.Join(out, " ")
 }
