@@ -47,8 +47,8 @@ func printable(what, s string) error {
 	return nil
 }
 
-// token validates the public id of a token.
-func token(id string) error {
+// tokenID validates the public id of a token.
+func tokenID(id string) error {
 	if err := size("token id", len(id), 8, MaxSignerBytes); err != nil {
 		return err
 	}

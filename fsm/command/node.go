@@ -72,7 +72,7 @@ type AddJoinToken struct {
 func (*AddJoinToken) Kind() Kind { return KindAddJoinToken }
 
 func (c *AddJoinToken) Check() error {
-	if err := token(c.ID); err != nil {
+	if err := tokenID(c.ID); err != nil {
 		return err
 	}
 	return size("token MAC key", len(c.MACKey), sha256.Size, sha256.Size)
@@ -87,7 +87,7 @@ type JoinNode struct {
 func (*JoinNode) Kind() Kind { return KindJoinNode }
 
 func (c *JoinNode) Check() error {
-	if err := token(c.TokenID); err != nil {
+	if err := tokenID(c.TokenID); err != nil {
 		return err
 	}
 	return c.Node.check()

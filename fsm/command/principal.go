@@ -86,7 +86,7 @@ type AddToken struct {
 func (*AddToken) Kind() Kind { return KindAddToken }
 
 func (c *AddToken) Check() error {
-	if err := token(c.ID); err != nil {
+	if err := tokenID(c.ID); err != nil {
 		return err
 	}
 	if err := size("token hash", len(c.Hash), sha256.Size, sha256.Size); err != nil {
@@ -104,4 +104,4 @@ type RevokeToken struct {
 }
 
 func (*RevokeToken) Kind() Kind     { return KindRevokeToken }
-func (c *RevokeToken) Check() error { return token(c.ID) }
+func (c *RevokeToken) Check() error { return tokenID(c.ID) }
