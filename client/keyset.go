@@ -14,6 +14,7 @@ import (
 	"io"
 	"math/big"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -98,6 +99,16 @@ func (ks *KeySet) KIDs() []string {
 // kid that made it. format is wire.FormatDER or FormatRaw, "" = DER for ECDSA. kid
 // narrows the search, a prefix of 8 will do; "" tries all.
 func (ks *KeySet) Verify(message io.Reader, sig []byte, format, kid string) (string, error) {
+	return ks.verify(message, sig, kid, format)
+}
+
+// VerifyAny is Verify for a signature whose form is not known: DER and r||s are
+// both tried.
+func (ks *KeySet) VerifyAny(message io.Reader, sig []byte, kid string) (string, error) {
+	return ks.verify(message, sig, kid, wire.FormatDER, wire.FormatRaw)
+}
+
+func (ks *KeySet) verify(message io.Reader, sig []byte, kid string, formats ...string) (string, error) {
 	h256, h384 := sha256.New(), sha512.New384()
 	whole := &head{max: wire.MaxMessageBytes + 1} // EdDSA never signed anything longer
 	if _, err := io.Copy(io.MultiWriter(h256, h384, whole), message); err != nil {
@@ -106,7 +117,9 @@ func (ks *KeySet) Verify(message io.Reader, sig []byte, format, kid string) (str
 	inputs := map[lifecycle.Hash][]byte{
 		lifecycle.SHA256: h256.Sum(nil), lifecycle.SHA384: h384.Sum(nil), lifecycle.NoHash: whole.b,
 	}
-	return ks.try(kid, func(t trusted) bool { return t.verify(inputs[t.alg.Hash()], sig, format) })
+	return ks.try(kid, func(t trusted) bool {
+		return slices.ContainsFunc(formats, func(f string) bool { return t.verify(inputs[t.alg.Hash()], sig, f) })
+	})
 }
 
 // VerifyDigest is Verify for a digest the caller has.

@@ -33,7 +33,7 @@ func newApp(in io.Reader, out, errOut io.Writer) *cli.App {
 		Usage: "a distributed authority for signing keys",
 		Description: "Start with: chancery dev. Then: chancery key create, chancery sign, chancery status.\n" +
 			"What each verb does to a key: chancery help verbs.",
-		Flags:                     globalFlags(),
+		Flags:                     append(globalFlags(), cli.HelpFlag), // our help command keeps urfave/cli from adding it
 		Commands:                  merge(clientCommands(), serverCommands()),
 		Reader:                    in,
 		Writer:                    out,
@@ -66,9 +66,34 @@ func merge(base, more []*cli.Command) []*cli.Command {
 			base = append(base, m)
 			continue
 		}
+		if len(m.Subcommands) == 0 {
+			either(base[i], m)
+			continue
+		}
 		base[i].Subcommands = merge(base[i].Subcommands, m.Subcommands)
 	}
 	return base
+}
+
+// either makes one command of two: flags of the server's half say that it is
+// meant, as in `node rebuild --config F` beside `node rebuild NAME`.
+func either(remote, local *cli.Command) {
+	ask := remote.Action
+	remote.Usage += "; or on the node itself: " + local.Usage
+	remote.Flags = append(remote.Flags, local.Flags...)
+	for _, f := range local.Flags {
+		if s, ok := f.(*cli.StringFlag); ok {
+			s.Required = false
+		}
+	}
+	remote.Action = func(c *cli.Context) error {
+		for _, f := range local.Flags {
+			if c.IsSet(f.Names()[0]) {
+				return local.Action(c)
+			}
+		}
+		return ask(c)
+	}
 }
 
 // run is main with everything that belongs to the process as arguments.

@@ -80,7 +80,7 @@ func describe(err error) cliError {
 	)
 	out := cliError{Code: "failed", Message: err.Error(), Exit: exitRefused, RequestID: client.RequestIDOf(err)}
 	switch {
-	case errors.As(err, &usage):
+	case errors.As(err, &usage), strings.HasPrefix(err.Error(), "Required flag"): // urfave/cli has no type for it
 		out.Code, out.Exit = "usage", exitUsage
 	case errors.As(err, &check):
 		out.Code, out.Exit = "check_failed", exitCheckFailed
