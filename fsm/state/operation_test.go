@@ -173,6 +173,26 @@ func TestEveryWriteMovesTheRevision(t *testing.T) {
 	w.no(state.Conflict, suspend(1), command.RowRef{Table: "keys", Key: string(ci)})
 }
 
+// TestNewRowsHaveTheRevisionOfTheirEntry, every one of them.
+func TestNewRowsHaveTheRevisionOfTheirEntry(t *testing.T) {
+	w := newWorld(t)
+	o := w.ok(newKey(ci, w.nodes...))
+	revs := []uint64{w.l.View().Key(ci).Rev, w.version(1).Rev, w.instance(1, 0).Rev, w.instance(1, 1).Rev, w.instance(1, 2).Rev}
+	w.ok(bind(ci, 1, w.nodes[0]))
+	o2 := w.ok(activate(1))
+	revs2 := []uint64{w.l.View().Key(ci).Rev, w.version(1).Rev, w.instance(1, 0).Rev}
+	for _, r := range revs {
+		if r != o.Index {
+			t.Errorf("revisions %v of rows that entry %d made", revs, o.Index)
+		}
+	}
+	for _, r := range revs2 {
+		if r != o2.Index {
+			t.Errorf("revisions %v of rows that entry %d changed", revs2, o2.Index)
+		}
+	}
+}
+
 // TestOldRequestsAreForgottenInSmallSteps: two for each new one, oldest first, none
 // that could still be repeated.
 func TestOldRequestsAreForgottenInSmallSteps(t *testing.T) {

@@ -166,7 +166,11 @@ func TestConcurrentUse(t *testing.T) {
 	for c := range callers {
 		wg.Go(func() {
 			for i := range each {
-				o := l.Do(t, settings(fmt.Sprintf("https://%d.%d", c, i)))
+				o, err := l.Propose(context.Background(), l.Command(settings(fmt.Sprintf("https://%d.%d", c, i))))
+				if err != nil {
+					t.Error(err)
+					return
+				}
 				indexes[c] = append(indexes[c], o.Index)
 				<-l.Changed(o.Index - 1)
 				if _, err := l.Read(context.Background(), ledger.Freshness{MinIndex: o.Index}); err != nil {
