@@ -37,16 +37,26 @@ type failStop struct {
 // purpose: nothing may be written any more.
 func Exit(log *slog.Logger) func(reason error) {
 	return func(reason error) {
-		switch {
-		case errors.Is(reason, errRebuild), errors.Is(reason, ErrStuck):
-			log.Error("the node stops", "reason", reason.Error())
-			os.Exit(fsm.ExitUntrusted)
-		case errors.Is(reason, errDisk):
-			log.Error("the node stops", "reason", reason.Error())
-			os.Exit(fsm.ExitStorage)
+		if code := announce(log, reason); code != 0 {
+			os.Exit(code)
 		}
 		fsm.Exit(log)(reason)
 	}
+}
+
+// announce logs a reason that was born in this package and chooses the exit code;
+// it is 0 for the state machine's own.
+func announce(log *slog.Logger, reason error) (code int) {
+	switch {
+	case errors.Is(reason, errRebuild), errors.Is(reason, ErrStuck):
+		code = fsm.ExitUntrusted
+	case errors.Is(reason, errDisk):
+		code = fsm.ExitStorage
+	default:
+		return 0
+	}
+	log.Error("stopping: the raft store cannot be used", "reason", reason.Error())
+	return code
 }
 
 func (s *failStop) usable() error {

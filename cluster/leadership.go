@@ -104,6 +104,7 @@ func (n *Node) becomeReady(term uint64) {
 	}
 	n.peers.forget()
 	n.lead.set(ledger.Leadership{Leader: n.ID, Self: true, Ready: true, Term: term})
+	n.Logger.Info("ready to lead", "node", n.ID.Short(), "term", term, "index", n.fsm.Position().Index)
 }
 
 // catchUpClock moves the cluster's clock when it stands so far behind that

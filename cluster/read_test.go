@@ -122,13 +122,12 @@ func TestCutOffFollowerIsStale(t *testing.T) {
 	}
 }
 
-// TestLeaderAmongNonvoters: raft's VerifyLeader would pass here.
+// TestLeaderAmongNonvoters: three of five servers are on its side, and one of three
+// voters. raft's VerifyLeader would pass here.
 func TestLeaderAmongNonvoters(t *testing.T) {
 	l := newCluster(t, 3)
-	follower := l.join()
-	leader := l.leader()
-	l.awaitFresh(leader, follower)
-	side := []*member{leader, follower}
+	side := []*member{l.join(), l.join(), l.leader()}
+	l.awaitFresh(side...)
 	rest := l.others(side...)
 	l.network.split(side, rest)
 	for _, m := range side {
