@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/chancery-project/chancery/authority/access"
 	"github.com/chancery-project/chancery/authority/audit"
@@ -28,6 +29,41 @@ type Result struct {
 	Outcome   state.Outcome
 	DryRun    bool
 	Existing  bool // --if-absent found it already there
+	Nodes     []NodeApplied
+}
+
+// NodeApplied says whether a member has applied a withdrawal: from AppliedAt on it
+// refuses what was withdrawn. A node that was not reached refuses at the latest
+// when its state has become too old to sign with.
+type NodeApplied struct {
+	Node      string
+	AppliedAt lifecycle.Instant // 0 = not seen to have
+}
+
+// spreadLimit is how long a withdrawal waits for nodes that do not answer.
+const spreadLimit = time.Second
+
+// withdrawn waits, after a command that takes something away, until the nodes
+// that can be reached have applied it: followers hear of a commit a little later
+// than the leader, and nobody should see a signature after "revoked".
+func (s *Service) withdrawn(ctx context.Context, r Result, err error) (Result, error) {
+	if err != nil || r.DryRun || s.members == nil {
+		return r, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, spreadLimit)
+	defer cancel()
+	seen := s.members.Spread(ctx, r.Outcome.Index)
+	for _, n := range s.View().Nodes() {
+		if n.Status == lifecycle.Removed {
+			continue
+		}
+		a := NodeApplied{Node: n.Name}
+		if at, ok := seen[n.ID]; ok {
+			a.AppliedAt = lifecycle.Instant(at.UnixMilli())
+		}
+		r.Nodes = append(r.Nodes, a)
+	}
+	return r, nil
 }
 
 // planner makes the command on a View. The rows it looked at go into reads; the

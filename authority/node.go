@@ -145,9 +145,10 @@ func (s *Service) QuarantineNode(ctx context.Context, req Request, name, reason 
 	if undo {
 		status = lifecycle.Member
 	}
-	return s.nodeChange(ctx, req, name, func(n *lifecycle.Node) command.Body {
+	r, err := s.nodeChange(ctx, req, name, func(n *lifecycle.Node) command.Body {
 		return &command.SetNodeStatus{ID: n.ID, Status: status, Reason: reason}
 	}, nil)
+	return s.withdrawn(ctx, r, err)
 }
 
 // RemoveNode ends a node's membership for good. It is quarantined first; its

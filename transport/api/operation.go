@@ -57,6 +57,13 @@ func (c *call) operation(a asked, r authority.Result, err error) (any, error) {
 		at = stored.At
 	}
 	c.progress(&op, v, a.kind, levels, at, r.Outcome)
+	for _, n := range r.Nodes {
+		o := wire.NodeOutcome{Node: n.Node, Outcome: wire.NotReached}
+		if n.AppliedAt != 0 {
+			o.Outcome, o.At, o.MS = wire.Applied, wire.Time(n.AppliedAt), max(0, int64(n.AppliedAt-at))
+		}
+		op.Nodes = append(op.Nodes, o)
+	}
 	return &op, nil
 }
 

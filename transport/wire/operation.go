@@ -72,10 +72,17 @@ type PublishedAt struct {
 	WithinMS       int64           `json:"within_ms,omitempty"`
 }
 
-// NodeOutcome is what one node had to say to a fence.
+// Outcomes of a withdrawal on one node. A node that was not reached refuses at the
+// latest when its state is too old to sign with.
+const (
+	Applied    = "applied"
+	NotReached = "not_reached"
+)
+
+// NodeOutcome is what one node had to say to a withdrawal.
 type NodeOutcome struct {
 	Node    string `json:"node"`
-	Outcome string `json:"outcome"` // acked, lease_expired, pending
+	Outcome string `json:"outcome"` // applied, not_reached; with leases: acked, lease_expired, pending
 	At      Time   `json:"at"`
 	MS      int64  `json:"ms"`
 }
