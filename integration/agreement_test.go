@@ -14,7 +14,7 @@ import (
 
 // checkAgreement waits until all nodes are at one position, which must then be the
 // same log, and lets each node walk along its audit journal.
-func checkAgreement(t *testing.T, c *cluster) {
+func checkAgreement(t *testing.T, c *lab) {
 	t.Helper()
 	eventually(t, 20*time.Second, "the nodes agree", func() string {
 		var first wire.Position

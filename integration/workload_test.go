@@ -38,7 +38,7 @@ var _ [maxWorking - workers]struct{} // FAULTS.md 8.2: at most ten at once on on
 
 // workload drives keys through their lives and records what it was answered.
 type workload struct {
-	c     *cluster
+	c     *lab
 	start time.Time
 	stop  context.CancelFunc
 	wg    sync.WaitGroup
@@ -62,7 +62,7 @@ type signed struct {
 }
 
 // startWorkload starts the callers. They go on until finish.
-func startWorkload(c *cluster, random *rand.Rand) *workload {
+func startWorkload(c *lab, random *rand.Rand) *workload {
 	ctx, cancel := context.WithCancel(context.Background())
 	w := &workload{c: c, start: time.Now(), stop: cancel, acked: map[string]keyOp{}, ended: map[string]map[uint64]time.Duration{}}
 	for s := range slots {
@@ -402,7 +402,7 @@ func (w *workload) checkSignatures(t *testing.T) {
 }
 
 // publicKeys collects the public keys of all instances by kid.
-func publicKeys(t *testing.T, c *cluster, key string, into map[string]*ecdsa.PublicKey) {
+func publicKeys(t *testing.T, c *lab, key string, into map[string]*ecdsa.PublicKey) {
 	t.Helper()
 	k, err := c.admin.Key(ctx(t), key)
 	if err != nil {

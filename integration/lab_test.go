@@ -21,9 +21,9 @@ import (
 	"github.com/chancery-project/chancery/transport/wire"
 )
 
-// cluster is a set of real servers on the loopback interface, made by the commands
+// lab is a set of real servers on the loopback interface, made by the commands
 // an operator would type.
-type cluster struct {
+type lab struct {
 	t     *testing.T
 	dir   string
 	nodes []*node
@@ -33,7 +33,7 @@ type cluster struct {
 // node is one member.
 type node struct {
 	*process
-	c                                  *cluster
+	c                                  *lab
 	dir                                string
 	api, public, peer, gossip, metrics string // addresses
 }
@@ -68,9 +68,9 @@ level = "{{.Level}}"
 
 // startCluster founds a cluster with n voting and signing nodes and waits until each
 // of them can sign.
-func startCluster(t *testing.T, n int) *cluster {
+func startCluster(t *testing.T, n int) *lab {
 	t.Helper()
-	c := &cluster{t: t, dir: t.TempDir()}
+	c := &lab{t: t, dir: t.TempDir()}
 	t.Cleanup(c.end)
 	first := c.layOut()
 	must(t, nil, "init", "--config", first.config, "--admin-out", c.path("admin"))
@@ -87,12 +87,12 @@ func startCluster(t *testing.T, n int) *cluster {
 	return c
 }
 
-func (c *cluster) path(elem ...string) string {
+func (c *lab) path(elem ...string) string {
 	return filepath.Join(append([]string{c.dir}, elem...)...)
 }
 
 // layOut writes the configuration and the key file of one more node.
-func (c *cluster) layOut() *node {
+func (c *lab) layOut() *node {
 	c.t.Helper()
 	name := "n" + strconv.Itoa(len(c.nodes)+1)
 	dir := c.path(name)
@@ -113,7 +113,7 @@ func (c *cluster) layOut() *node {
 }
 
 // join lets one more node in by a token, and starts it: a member without rights.
-func (c *cluster) join() *node {
+func (c *lab) join() *node {
 	c.t.Helper()
 	n := c.layOut()
 	token, err := c.admin.CreateJoinToken(ctx(c.t), wire.CreateJoinToken{})
@@ -137,7 +137,7 @@ func (c *cluster) join() *node {
 }
 
 // promote gives a node a vote and the right to sign.
-func (c *cluster) promote(n *node) {
+func (c *lab) promote(n *node) {
 	c.t.Helper()
 	if _, err := c.admin.Promote(ctx(c.t), n.name, wire.Promote{Voter: true, Signer: true}); err != nil {
 		c.t.Fatalf("promote %s: %v", n.name, err)
@@ -145,7 +145,7 @@ func (c *cluster) promote(n *node) {
 }
 
 // writeBundle collects the CA instances that the nodes know into one file.
-func (c *cluster) writeBundle() {
+func (c *lab) writeBundle() {
 	c.t.Helper()
 	var all []byte
 	for _, n := range c.nodes {
@@ -161,7 +161,7 @@ func (c *cluster) writeBundle() {
 }
 
 // client makes a client of the first admin for the nodes named, or for all.
-func (c *cluster) client(nodes ...*node) *client.Client {
+func (c *lab) client(nodes ...*node) *client.Client {
 	c.t.Helper()
 	if len(nodes) == 0 {
 		nodes = c.nodes
@@ -179,7 +179,7 @@ func (c *cluster) client(nodes ...*node) *client.Client {
 }
 
 // waitReady polls a node's probe until it answers 200.
-func (c *cluster) waitReady(n *node, query string) {
+func (c *lab) waitReady(n *node, query string) {
 	c.t.Helper()
 	eventually(c.t, 30*time.Second, n.name+" ready"+query, func() string {
 		if !n.alive() {
@@ -192,7 +192,7 @@ func (c *cluster) waitReady(n *node, query string) {
 var prober = &http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 
 // probe is "" when the node says that it is ready.
-func (c *cluster) probe(n *node, query string) string {
+func (c *lab) probe(n *node, query string) string {
 	r, err := prober.Get("http://" + n.public + wire.PathReady + query)
 	if err != nil {
 		return err.Error()
@@ -207,7 +207,7 @@ func (c *cluster) probe(n *node, query string) string {
 }
 
 // leader waits until every node named agrees on a leader that runs.
-func (c *cluster) leader() *node {
+func (c *lab) leader() *node {
 	c.t.Helper()
 	var found *node
 	eventually(c.t, 20*time.Second, "a leader", func() string {
@@ -227,13 +227,13 @@ func (c *cluster) leader() *node {
 }
 
 // leads reports whether a node says of itself that it leads.
-func (c *cluster) leads(n *node) bool {
+func (c *lab) leads(n *node) bool {
 	s, err := c.admin.Status(ctx(c.t), client.At(n.api), client.Consistency(wire.Stale))
 	return err == nil && string(s.Leader) == n.name
 }
 
 // others are all nodes but some.
-func (c *cluster) others(not ...*node) []*node {
+func (c *lab) others(not ...*node) []*node {
 	var out []*node
 	for _, n := range c.nodes {
 		skip := false
@@ -248,7 +248,7 @@ func (c *cluster) others(not ...*node) []*node {
 }
 
 // createKey makes an artifact key and waits until its first version signs.
-func (c *cluster) createKey(name, policy string) {
+func (c *lab) createKey(name, policy string) {
 	c.t.Helper()
 	k := wire.CreateKey{Name: name, Purpose: "artifact", Alg: "ES256", Owner: "lab@example.com", BusinessReason: "integration test"}
 	if policy != "" {
@@ -264,13 +264,13 @@ func (c *cluster) createKey(name, policy string) {
 }
 
 // sign makes one signature on one node.
-func (c *cluster) sign(n *node, key, message string) (*wire.Signature, error) {
+func (c *lab) sign(n *node, key, message string) (*wire.Signature, error) {
 	return c.admin.Sign(ctx(c.t), key, wire.SignRequest{Message: []byte(message)}, client.At(n.api))
 }
 
 // mustSign waits until the node signs: after an election its state is fresh again
 // within a second or two.
-func (c *cluster) mustSign(n *node, key string) *wire.Signature {
+func (c *lab) mustSign(n *node, key string) *wire.Signature {
 	c.t.Helper()
 	var s *wire.Signature
 	eventually(c.t, 15*time.Second, n.name+" signs with "+key, func() string {
@@ -284,7 +284,7 @@ func (c *cluster) mustSign(n *node, key string) *wire.Signature {
 }
 
 // end kills what still runs and shows the logs of a test that failed.
-func (c *cluster) end() {
+func (c *lab) end() {
 	for _, n := range c.nodes {
 		n.send(syscall.SIGCONT)
 		n.kill()
