@@ -74,8 +74,7 @@ func untilSigned(c *lab, n *node, key string) (at time.Time, refused map[wire.Co
 	refused = map[wire.Code]int{}
 	eventually(c.t, 20*time.Second, n.name+" signs with "+key, func() string {
 		at = time.Now()
-		_, err := c.admin.Sign(ctx(c.t), key, wire.SignRequest{Message: []byte("x")}, client.At(n.api))
-		if err != nil {
+		if _, err := c.sign(n, key, "x"); err != nil {
 			refused[wire.CodeOf(err)]++
 			return err.Error()
 		}
