@@ -159,6 +159,11 @@ func (s *Service) carryOut(ctx context.Context, req Request, caller *lifecycle.P
 		if p := s.ledger.View().Principal(caller.Name); p == nil || p.Rev != caller.Rev {
 			return Result{}, &Denied{"the caller's roles changed while the request was planned: ask again"}
 		}
+		if id := req.Caller.TokenID; id != "" {
+			if t := s.ledger.View().Token(id); t == nil || t.RevokedAt != 0 {
+				return Result{}, &Denied{"the token was revoked while the request was planned"}
+			}
+		}
 	}
 	return Result{RequestID: req.RequestID, Outcome: o, DryRun: req.DryRun}, o.Err()
 }

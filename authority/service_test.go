@@ -39,10 +39,6 @@ func TestNoRecordNoAction(t *testing.T) {
 	w.audit.fail = errDisk
 	for name, do := range map[string]func() error{
 		"create": func() error { _, err := w.service.CreateKey(ctx, as("admin"), spec("x")); return err },
-		"revoke": func() error {
-			_, err := w.service.Revoke(ctx, as("admin"), authority.RevokeSpec{Key: "ci", Reason: "keyCompromise"})
-			return err
-		},
 		"principal": func() error {
 			_, err := w.service.AddPrincipal(ctx, as("admin"), command.PrincipalRecord{Name: "p"}, false)
 			return err
@@ -65,6 +61,21 @@ func TestNoRecordNoAction(t *testing.T) {
 	if now := w.ledger.View().Position().Index; now != before || len(w.members.calls) != 0 {
 		t.Errorf("something was done: index %d to %d, %v", before, now, w.members.calls)
 	}
+}
+
+// TestRevokeWithoutJournal: a full audit disk must not keep a compromised key alive.
+func TestRevokeWithoutJournal(t *testing.T) {
+	w := build(t)
+	w.create("ci")
+	w.audit.fail = errDisk
+	if _, err := w.service.Revoke(ctx, as("op"), authority.RevokeSpec{Key: "ci", Reason: "keyCompromise"}); err != nil {
+		t.Errorf("revoke = %v", err)
+	}
+	if v := w.ledger.View().Version("ci", 1); v.State != lifecycle.Compromised {
+		t.Errorf("the key is %s", v.State)
+	}
+	_, err := w.service.Revoke(ctx, as("aud"), authority.RevokeSpec{Key: "ci", Reason: "keyCompromise"})
+	code(t, err, "denied") // access still counts
 }
 
 func joinSecret(s string, err error) error {
@@ -213,7 +224,9 @@ func TestCallerRevokedWhilePlanning(t *testing.T) {
 	if _, err = w.service.RotateKey(ctx, req, "ci"); err == nil || w.ledger.View().Key("ci").Newest != 1 {
 		t.Errorf("a token revoked between decision and entry had its way: %v", err)
 	}
-	_, err = w.service.RotateKey(ctx, req, "ci")
+	again := as("admin")
+	again.Caller.TokenID = "token-id"
+	_, err = w.service.RotateKey(ctx, again, "ci")
 	code(t, err, "denied")
 }
 
@@ -252,7 +265,7 @@ func TestUnknownOutcomeIsRecordedAsSuch(t *testing.T) {
 		t.Errorf("the repeat = %+v, %v", r, err)
 	}
 	w.ledger.FailNext(ledger.ErrBusy)
-	if _, err := w.service.RotateKey(ctx, as("admin"), "ci"); !errors.Is(err, ledger.ErrBusy) {
+	if _, err := w.service.Revoke(ctx, as("admin"), authority.RevokeSpec{Key: "ci", Reason: "superseded"}); !errors.Is(err, ledger.ErrBusy) {
 		t.Errorf("a full queue = %v", err)
 	}
 }
