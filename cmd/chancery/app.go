@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -11,6 +12,8 @@ import (
 	"syscall"
 
 	"github.com/urfave/cli/v2"
+
+	"github.com/chancery-project/chancery/client"
 )
 
 // clientCommands are the commands that speak to a cluster or to files.
@@ -175,7 +178,12 @@ func command(name, args, usage string, changes bool, do func(*session) error, fl
 			return err
 		}
 		defer s.close()
-		return do(s)
+		err = do(s)
+		var changed *client.EpochChanged
+		if errors.As(err, &changed) {
+			err = errors.Join(err, forgetPosition(s.profile))
+		}
+		return err
 	}
 	return cmd
 }

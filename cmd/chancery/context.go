@@ -80,7 +80,14 @@ func (p profiles) save() error {
 }
 
 // writePrivate replaces a file of mode 0600 in one step.
-func writePrivate(path string, b []byte) error {
+func writePrivate(path string, b []byte) error { return replaceFile(path, b, (*os.File).Sync) }
+
+// writeUnsynced is writePrivate for what may be lost in a power cut.
+func writeUnsynced(path string, b []byte) error {
+	return replaceFile(path, b, func(*os.File) error { return nil })
+}
+
+func replaceFile(path string, b []byte, sync func(*os.File) error) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
@@ -89,7 +96,7 @@ func writePrivate(path string, b []byte) error {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
 	_, err = f.Write(b)
-	err = errors.Join(err, f.Sync(), f.Close())
+	err = errors.Join(err, sync(f), f.Close())
 	if err == nil {
 		err = os.Rename(f.Name(), path)
 	}
@@ -111,16 +118,20 @@ func resolveProfile(c *cli.Context) (profile, error) {
 	if _, known := all.Contexts[name]; name != "" && !known {
 		return profile{}, usagef("there is no context %q%s", name, didYouMean(name, slices.Sorted(maps.Keys(all.Contexts))))
 	}
-	pick := func(flag, env, kept string) string {
-		if c.IsSet("context") {
-			return firstOf(c.String(flag), kept, os.Getenv(env))
-		}
-		return firstOf(c.String(flag), os.Getenv(env), kept)
+	flags := profile{CA: c.String("ca"), Cert: c.String("cert"), CertKey: c.String("cert-key"), TokenFile: c.String("token-file")}
+	env := profile{CA: os.Getenv("CHANCERY_CA"), Cert: os.Getenv("CHANCERY_CERT"), CertKey: os.Getenv("CHANCERY_CERT_KEY"), TokenFile: os.Getenv("CHANCERY_TOKEN_FILE")}
+	order := []profile{flags, env, stored}
+	if c.IsSet("context") {
+		order = []profile{flags, stored, env}
 	}
-	p := profile{
-		CA: pick("ca", "CHANCERY_CA", stored.CA), Cert: pick("cert", "CHANCERY_CERT", stored.Cert),
-		CertKey:   pick("cert-key", "CHANCERY_CERT_KEY", stored.CertKey),
-		TokenFile: pick("token-file", "CHANCERY_TOKEN_FILE", stored.TokenFile),
+	var p profile
+	for _, from := range order {
+		p.CA = firstOf(p.CA, from.CA)
+		// An identity is taken whole: a token of the context must not go along with
+		// a certificate of the environment.
+		if p.Cert == "" && p.TokenFile == "" {
+			p.Cert, p.CertKey, p.TokenFile = from.Cert, from.CertKey, from.TokenFile
+		}
 	}
 	fromEnv := splitAddrs(os.Getenv("CHANCERY_ADDR"), os.Getenv("CHANCERY_ADDRS"))
 	for _, list := range [][]string{splitAddrs(c.StringSlice("addr")...), fromEnv, stored.Addrs} {

@@ -95,6 +95,7 @@ func describe(err error) cliError {
 		out.Hint = "repeat the command with --request-id " + unknown.RequestID + ": it cannot happen twice"
 	case errors.As(err, &epoch):
 		out.Code = string(wire.EpochChanged)
+		out.Hint = "look at chancery status and key list; the next command goes on with the restored cluster"
 	case errors.As(err, &gone):
 		out.Code, out.Exit, out.Retryable = "unavailable", exitUnavailable, true
 		out.Hint = "check --addr and the nodes: chancery status"

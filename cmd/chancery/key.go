@@ -122,7 +122,7 @@ func listKeysCommand() *cli.Command {
 		if err != nil {
 			return err
 		}
-		v := view{value: l, wide: 6, head: []string{"NAME", "PURPOSE", "ALG", "VERSION", "STATE", "INSTANCES", "OWNER", "CUSTODY", "ACTIVATED", "OVERDUE", "LABELS"}}
+		v := view{value: l, wide: 7, head: []string{"NAME", "PURPOSE", "ALG", "VERSION", "STATE", "INSTANCES", "OWNER", "CUSTODY", "ACTIVATED", "OVERDUE", "LABELS"}}
 		for _, k := range l.Items {
 			v.add(k.Name, k.Name, string(k.Purpose), string(k.Alg), number(max(k.ActiveVersion, 0)), k.State.String(), fmt.Sprintf("%d/%d", k.InstancesOK, k.Instances),
 				k.Owner, string(k.Custody), when(k.ActivatedAt), yesNo(k.Overdue), labelText(k.Labels))
@@ -165,7 +165,9 @@ func keyView(k *wire.Key) view {
 	v.pair("active version", number(k.ActiveVersion))
 	v.pair("trust set", fmt.Sprintf("%s, cached for at most %d s", k.TrustSet.Digest, k.TrustSet.MaxAgeSeconds))
 	v.pair("published at", k.TrustSet.URL)
-	if r := k.Rotation; r != nil {
+	if r := k.Rotation; r != nil && r.Phase == "idle" {
+		v.pair("rotation", fmt.Sprintf("none under way; next: %s, not before %s", r.Next, when(r.EarliestAt)))
+	} else if r != nil {
 		v.pair("rotation", fmt.Sprintf("version %d is %s, next: %s, not before %s", r.Version, r.Phase, r.Next, when(r.EarliestAt)))
 		for _, b := range r.WaitsFor {
 			v.pair("waits for", strings.TrimSpace(b.Kind+" "+b.Name+" "+b.Hint))

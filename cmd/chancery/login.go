@@ -38,21 +38,25 @@ func login(s *session) error {
 		return err
 	}
 	defer signer.close()
-	out, err := loginTarget(s)
+	out, keep, err := loginTarget(s)
 	if err != nil {
 		return err
 	}
-	s.profile.TokenFile = "" // the old token may have expired; logging in needs none
+	// Logging in needs no credential, and an expired one would be refused.
+	s.profile.Cert, s.profile.CertKey, s.profile.TokenFile = "", "", ""
 	c, err := s.client()
 	if err != nil {
 		return err
 	}
-	who := wire.ChallengeRequest{Principal: s.String("principal"), Fingerprint: ssh.FingerprintSHA256(signer.PublicKey())}
+	who := wire.ChallengeRequest{Principal: s.String("principal")}
+	if who.Principal == "" {
+		who.Fingerprint = ssh.FingerprintSHA256(signer.PublicKey())
+	}
 	l, err := c.Login(s.ctx, who, signer.armoured)
 	if err != nil {
 		return err
 	}
-	if err := writePrivate(out, []byte(l.Token+"\n")); err != nil {
+	if err := errors.Join(writePrivate(out, []byte(l.Token+"\n")), keep()); err != nil {
 		return err
 	}
 	l.Token = "" // it is in the file, and nowhere else
@@ -64,27 +68,29 @@ func login(s *session) error {
 }
 
 // loginTarget is where the token goes: --out, the token file that flags or context
-// name, or a file in the configuration directory that the context then names.
-func loginTarget(s *session) (string, error) {
+// name, or a file in the configuration directory that keep then notes in the
+// context.
+func loginTarget(s *session) (out string, keep func() error, err error) {
+	nothing := func() error { return nil }
 	if out := firstOf(s.String("out"), s.profile.TokenFile); out != "" {
-		return out, nil
+		return out, nothing, nil
 	}
 	dir, err := configDir()
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
 	all, err := loadProfiles()
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
 	name := firstOf(s.String("context"), os.Getenv("CHANCERY_CONTEXT"), all.Current)
 	p, known := all.Contexts[name]
 	if !known {
-		return "", usagef("where shall the token go? Name --out FILE, or make a context first: chancery context add NAME --addr ... --ca ...")
+		return "", nil, usagef("where shall the token go? Name --out FILE, or make a context first: chancery context add NAME --addr ... --ca ...")
 	}
-	p.TokenFile = filepath.Join(dir, "token-"+name)
+	p.Cert, p.CertKey, p.TokenFile = "", "", filepath.Join(dir, "token-"+name)
 	all.Contexts[name] = p
-	return p.TokenFile, all.save()
+	return p.TokenFile, all.save, nil
 }
 
 // sshKey signs with a key from a file or in the agent.

@@ -216,6 +216,8 @@ func operationView(op *wire.Operation) view {
 
 func levelText(r *wire.Reached) string {
 	switch {
+	case r.At != 0 && r.Index == 0:
+		return fmt.Sprintf("%s (%d ms)", when(r.At), r.MS)
 	case r.At != 0:
 		return fmt.Sprintf("%s (entry %d, %d ms)", when(r.At), r.Index, r.MS)
 	case r.WithinMS != 0:

@@ -59,9 +59,13 @@ func newSession(c *cli.Context) (*session, error) {
 
 func (s *session) close() {
 	s.cancel()
-	if s.conn != nil {
-		s.conn.Close()
+	if s.conn == nil {
+		return
 	}
+	if err := keepPosition(s.conn, s.profile); err != nil && s.Bool("verbose") {
+		s.notef("chancery: %v", err)
+	}
+	s.conn.Close()
 }
 
 // patient lifts the default time limit: for commands that run until stopped.
@@ -94,6 +98,7 @@ func (s *session) client() (*client.Client, error) {
 	if err != nil {
 		return nil, err
 	}
+	anchor(conn, s.profile)
 	s.conn = conn
 	return conn, nil
 }

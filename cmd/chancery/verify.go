@@ -81,17 +81,37 @@ func verifyOffline(s *session, sig signature) error {
 		return err
 	}
 	kid, err := offlineKID(s, set, sig)
-	result := wire.Verification{Key: s.arg(0), Valid: err == nil, KID: wire.Text(kid), Status: wire.Unknown}
-	if errors.Is(err, client.ErrSignature) {
-		result.Why = wire.Text(err.Error())
-		return errors.Join(showVerification(s, &result), failedf("the signature is not good: %v", err))
-	}
-	if err != nil {
+	if err != nil && !errors.Is(err, client.ErrSignature) {
 		return err
 	}
-	// Good as far as this trust set goes: it may have been withdrawn since.
-	result.Status = wire.Indeterminate
-	return showVerification(s, &result)
+	r := offlineResult{Valid: err == nil, Key: s.arg(0), KID: wire.Text(kid)}
+	v := view{names: []string{kid}}
+	v.pair("signature", validWord(r.Valid))
+	v.pair("key", r.Key)
+	v.pair("kid", kid)
+	if err != nil {
+		r.Why = wire.Text(err.Error())
+		v.value = r
+		return errors.Join(s.show(v), failedf("the signature is not good: %v", err))
+	}
+	v.value = r
+	v.pair("note", "this trust set was not checked for age: a key may have been revoked since")
+	return s.show(v)
+}
+
+// offlineResult says less than wire.Verification, because a file knows less.
+type offlineResult struct {
+	Valid bool      `json:"valid"`
+	Key   string    `json:"key"`
+	KID   wire.Text `json:"kid"`
+	Why   wire.Text `json:"why"`
+}
+
+func validWord(valid bool) string {
+	if valid {
+		return "valid"
+	}
+	return "NOT VALID"
 }
 
 func offlineKID(s *session, set *client.KeySet, sig signature) (string, error) {
@@ -177,11 +197,7 @@ func verdict(s *session, r *wire.Verification) error {
 
 func showVerification(s *session, r *wire.Verification) error {
 	v := view{value: r, names: []string{string(r.KID)}}
-	word := "NOT VALID"
-	if r.Valid {
-		word = "valid"
-	}
-	v.pair("signature", word)
+	v.pair("signature", validWord(r.Valid))
 	v.pair("key", r.Key)
 	v.pair("version", number(r.Version))
 	v.pair("kid", string(r.KID))
