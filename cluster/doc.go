@@ -6,8 +6,8 @@
 // Threat model. Other members are honest and may stop, lose their disks, be cut off
 // in any pattern, or come back with an old memory; the network may do anything,
 // and TLS with pinned identity keys makes of that only loss and delay. A disk may
-// flip bits and lose or reorder nothing that it has synced. Wall clocks may be wrong, which a
-// majority outvotes; the lease clock (Config.Elapsed) runs at the right rate within
+// flip bits, but keeps what it has synced. Wall clocks may be wrong, which a majority
+// outvotes; the lease clock (Config.Elapsed) runs at the right rate within
 // 10 %, and only staleness depends on it. A lying member with a vote is outside:
 // Raft trusts its voters.
 //

@@ -210,8 +210,8 @@ func (n *Node) raftConfig() *raft.Config {
 	c.HeartbeatTimeout, c.ElectionTimeout, c.LeaderLeaseTimeout = n.RaftTimeout, n.RaftTimeout, n.RaftTimeout
 	c.BatchApplyCh, c.MaxAppendEntries = true, 256
 	c.CommitTimeout = 10 * time.Millisecond // followers hear of a commit by then, a revocation among them
-	c.NoSnapshotRestoreOnStart = true    // fsm.Start has restored what had to be
-	c.SnapshotThreshold = math.MaxUint64 // cut by bytes, see keepSnapshots
+	c.NoSnapshotRestoreOnStart = true       // fsm.Start has restored what had to be
+	c.SnapshotThreshold = math.MaxUint64    // cut by bytes, see keepSnapshots
 	c.TrailingLogs = trailingLogs
 	c.ShutdownOnRemove = false
 	c.Logger = raftLogger(n.Logger)
