@@ -159,7 +159,11 @@ func (m *member) head() command.Header {
 }
 
 func (m *member) propose(ctx context.Context, body command.Body) (state.Outcome, error) {
-	return m.node.Load().Propose(ctx, &command.Command{Header: m.head(), Body: body})
+	return m.proposeAt(ctx, m.node.Load(), body)
+}
+
+func (m *member) proposeAt(ctx context.Context, n *Node, body command.Body) (state.Outcome, error) {
+	return n.Propose(ctx, &command.Command{Header: m.head(), Body: body})
 }
 
 // must commits a command at whoever leads, and waits out elections.
