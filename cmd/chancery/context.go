@@ -118,6 +118,11 @@ func resolveProfile(c *cli.Context) (profile, error) {
 	if _, known := all.Contexts[name]; name != "" && !known {
 		return profile{}, usagef("there is no context %q%s", name, didYouMean(name, slices.Sorted(maps.Keys(all.Contexts))))
 	}
+	return given(c, stored), nil
+}
+
+// given puts together what flags, environment and a stored context say.
+func given(c *cli.Context, stored profile) profile {
 	flags := profile{CA: c.String("ca"), Cert: c.String("cert"), CertKey: c.String("cert-key"), TokenFile: c.String("token-file")}
 	env := profile{CA: os.Getenv("CHANCERY_CA"), Cert: os.Getenv("CHANCERY_CERT"), CertKey: os.Getenv("CHANCERY_CERT_KEY"), TokenFile: os.Getenv("CHANCERY_TOKEN_FILE")}
 	order := []profile{flags, env, stored}
@@ -143,7 +148,7 @@ func resolveProfile(c *cli.Context) (profile, error) {
 			break
 		}
 	}
-	return p, nil
+	return p
 }
 
 func splitAddrs(lists ...string) []string {
@@ -171,7 +176,7 @@ func addContext(s *session) error {
 	if err := lifecycle.CheckName("context", name); err != nil {
 		return usagef("%v", err)
 	}
-	p := s.profile
+	p := given(s.Context, profile{}) // not what the context in use says
 	if len(p.Addrs) == 0 {
 		return usagef("a context needs an address: --addr node1:7600,node2:7600")
 	}

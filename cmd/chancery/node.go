@@ -150,7 +150,7 @@ func joinScript(t *wire.JoinToken) string {
 	if t.Token == "" {
 		return t.Command + "\n"
 	}
-	return "umask 077; cat >join.token <<'END'\n" + t.Token + "\nEND\n" + t.Command + "\n"
+	return "umask 077; cat >join.token <<'END'\n" + t.Token + "\nEND\n" + strings.ReplaceAll(t.Command, "TOKEN_FILE", "join.token") + "\n"
 }
 
 func promoteNode(s *session) error {
