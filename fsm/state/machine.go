@@ -222,6 +222,9 @@ func execute(x *tx, cmd *command.Command) Outcome {
 func (m *Machine) flush(x *tx, b Backend) {
 	for i := range x.writes {
 		w := &x.writes[i]
+		if w.old == nil && w.new == nil {
+			continue // made and dropped by the same entry
+		}
 		if w.table.Digested() {
 			if w.old != nil {
 				m.meta.Rows.Remove(w.table, w.key, w.old)

@@ -55,13 +55,6 @@ func (x *tx) dropCerts(p *lifecycle.Principal) {
 	}
 }
 
-// drop deletes a hot row.
-func (x *tx) drop(t Table, key string) {
-	if old, ok := x.hot.Delete(hotKey(t, key)); ok {
-		x.writes = append(x.writes, write{table: t, key: key, old: command.Marshal(old)})
-	}
-}
-
 func (x *tx) revokePrincipal(c *command.RevokePrincipal) Outcome {
 	old := get[lifecycle.Principal](x, TablePrincipals, c.Name)
 	if old == nil {

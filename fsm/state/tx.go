@@ -27,6 +27,7 @@ type tx struct {
 	head   *command.Header
 	hash   string // hex digest of the entry
 	writes []write
+	slot   map[string]int // row -> its place in writes
 	leaves []Leaf
 }
 
@@ -44,14 +45,34 @@ func get[T any](x *tx, t Table, key string) *T {
 
 // put writes a row that must be a fresh copy: what get returned is shared.
 func put(x *tx, t Table, key string, row any) {
-	old, existed := x.hot.Get(hotKey(t, key))
-	w := write{table: t, key: key}
+	*revision(row) = x.index
+	old, existed := x.hot.Insert(hotKey(t, key), row)
+	x.note(t, key, old, existed, command.Marshal(row))
+}
+
+// drop deletes a hot row.
+func (x *tx) drop(t Table, key string) {
+	if old, existed := x.hot.Delete(hotKey(t, key)); existed {
+		x.note(t, key, old, true, nil)
+	}
+}
+
+// note remembers what the entry makes of a row. A row that changes twice within an
+// entry is hashed and stored once.
+func (x *tx) note(t Table, key string, old any, existed bool, row []byte) {
+	name := string(hotKey(t, key))
+	if i, again := x.slot[name]; again {
+		x.writes[i].new = row
+		return
+	}
+	w := write{table: t, key: key, new: row}
 	if existed {
 		w.old = command.Marshal(old)
 	}
-	*revision(row) = x.index
-	w.new = command.Marshal(row)
-	x.hot.Insert(hotKey(t, key), row)
+	if x.slot == nil {
+		x.slot = map[string]int{}
+	}
+	x.slot[name] = len(x.writes)
 	x.writes = append(x.writes, w)
 }
 
