@@ -42,6 +42,11 @@ type lab struct {
 func newLab(t *testing.T) *lab {
 	t.Helper()
 	t.Parallel()
+	return newLabFor(t)
+}
+
+func newLabFor(t testing.TB) *lab {
+	t.Helper()
 	l := &lab{t: t, timeout: time.Second, refresh: 100 * time.Millisecond, settings: lifecycle.DefaultSettings(), network: newNetwork(), root: t.TempDir()}
 	t.Cleanup(func() {
 		for _, m := range l.all() {
