@@ -107,7 +107,10 @@ func describe(err error) cliError {
 		}
 	case errors.As(err, &refused):
 		out.Code, out.Hint, out.Retryable, out.Index = string(refused.Code), refused.Hint, refused.Retryable, refused.Index
-		if refused.HTTPStatus() == http.StatusServiceUnavailable {
+		switch {
+		case refused.Code == wire.OutcomeUnknown:
+			out.Exit = exitUnknown
+		case refused.HTTPStatus() == http.StatusServiceUnavailable:
 			out.Exit = exitUnavailable
 		}
 		if refused.Code == wire.Unauthenticated && out.Hint == "" {
