@@ -12,7 +12,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/chancery-project/chancery/cluster"
 	"github.com/chancery-project/chancery/cluster/identity"
 	"github.com/chancery-project/chancery/fsm/lifecycle"
 	"github.com/chancery-project/chancery/fsm/state"
@@ -23,6 +22,7 @@ import (
 type issuer struct {
 	place *place
 	view  func() *state.View
+	now   func() time.Time
 }
 
 // bundle is the CA instance of every node that the log knows.
@@ -52,7 +52,7 @@ func (i *issuer) issue(public crypto.PublicKey, a lifecycle.Addrs, hosts []strin
 			hosts = append(hosts, host)
 		}
 	}
-	leaf, err := i.place.ca.IssueNode(public, hosts, time.Now())
+	leaf, err := i.place.ca.IssueNode(public, hosts, i.now())
 	if err != nil {
 		return nil, nil, fmt.Errorf("issue a node certificate: %w", err)
 	}
@@ -103,8 +103,8 @@ type renewal struct {
 	config  Config
 	place   *place
 	issuer  *issuer
-	node    *cluster.Node
-	peers   *peer.Client
+	ask     func(context.Context, renewReq) (renewResp, error) // the leader, wherever it is
+	now     func() time.Time
 	log     *slog.Logger
 	current atomic.Pointer[tls.Certificate]
 	pool    atomic.Pointer[identity.Bundle]
@@ -151,27 +151,37 @@ func (r *renewal) run(ctx context.Context) {
 }
 
 func (r *renewal) tend(ctx context.Context) error {
-	if bundle, err := r.issuer.bundle(); err == nil && len(bundle.Certificates()) != len(r.pool.Load().Certificates()) {
-		if err := r.place.store.SaveBundle(bundle); err != nil {
-			return err
-		}
-		r.pool.Store(bundle)
+	if err := r.followBundle(); err != nil {
+		return err
 	}
-	if !identity.RenewalDue(r.current.Load().Leaf, time.Now()) {
+	return r.renewIfDue(ctx)
+}
+
+// followBundle takes in the CA instances of nodes that joined.
+func (r *renewal) followBundle() error {
+	bundle, err := r.issuer.bundle()
+	if err != nil {
+		return err
+	}
+	if len(bundle.Certificates()) == len(r.pool.Load().Certificates()) {
+		return nil
+	}
+	if err := r.place.store.SaveBundle(bundle); err != nil {
+		return err
+	}
+	r.pool.Store(bundle)
+	return nil
+}
+
+func (r *renewal) renewIfDue(ctx context.Context) error {
+	if !identity.RenewalDue(r.current.Load().Leaf, r.now()) {
 		return nil
 	}
 	spki, err := x509.MarshalPKIXPublicKey(r.place.key.Public())
 	if err != nil {
 		return fmt.Errorf("encode the identity: %w", err)
 	}
-	lead := r.node.Leadership()
-	req := renewReq{SPKI: spki, Hosts: r.config.hosts()}
-	var resp renewResp
-	if lead.Self {
-		resp, err = r.issuer.renew(ctx, peer.From{Node: r.node.NodeID()}, req)
-	} else {
-		resp, err = peer.Call[renewReq, renewResp](ctx, r.peers, lead.Leader, verbRenew, req)
-	}
+	resp, err := r.ask(ctx, renewReq{SPKI: spki, Hosts: r.config.hosts()})
 	if err != nil {
 		return err
 	}

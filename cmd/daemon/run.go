@@ -23,6 +23,7 @@ import (
 	"github.com/chancery-project/chancery/authority/rotation"
 	"github.com/chancery-project/chancery/authority/signing"
 	"github.com/chancery-project/chancery/cluster"
+	"github.com/chancery-project/chancery/fsm/ledger"
 	"github.com/chancery-project/chancery/fsm/lifecycle"
 	"github.com/chancery-project/chancery/transport/api"
 	"github.com/chancery-project/chancery/transport/peer"
@@ -125,7 +126,7 @@ func (d *Daemon) startCluster() error {
 		}
 		return "", fmt.Errorf("no address is known of node %s", other.Short())
 	})
-	d.renewal = &renewal{config: d.config, place: d.place, peers: d.client, log: d.log, install: d.mux.SetCertificate}
+	d.renewal = &renewal{config: d.config, place: d.place, ask: d.askRenewal, now: time.Now, log: d.log, install: d.mux.SetCertificate}
 	if err := d.renewal.load(); err != nil {
 		return err
 	}
@@ -137,13 +138,24 @@ func (d *Daemon) startCluster() error {
 		return err
 	}
 	d.node = node
-	d.renewal.node = node
-	d.renewal.issuer = &issuer{d.place, node.View}
+	d.renewal.issuer = &issuer{d.place, node.View, time.Now}
 	port, err := net.Listen("tcp", d.config.Listen.Node)
 	if err != nil {
 		return fmt.Errorf("listen for nodes: %w", err)
 	}
 	return d.mux.Start(port)
+}
+
+// askRenewal asks the leader for a fresh certificate of this node's own key.
+func (d *Daemon) askRenewal(ctx context.Context, req renewReq) (renewResp, error) {
+	lead := d.node.Leadership()
+	if lead.Self {
+		return d.renewal.issuer.renew(ctx, peer.From{Node: d.node.NodeID()}, req)
+	}
+	if lead.Leader == "" {
+		return renewResp{}, ledger.ErrNotLeader
+	}
+	return peer.Call[renewReq, renewResp](ctx, d.client, lead.Leader, verbRenew, req)
 }
 
 func identify(c net.Conn) lifecycle.NodeID {
