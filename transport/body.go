@@ -16,11 +16,11 @@ import (
 // it fresh": rows may have moved, and counters and plans move with the clock. The
 // zero value is ready.
 type Bodies struct {
-	found sync.Map // string -> *body
+	found sync.Map // string -> *rendered
 	count atomic.Int64
 }
 
-type body struct {
+type rendered struct {
 	epoch, index uint64
 	second       int64
 	fresh        bool
@@ -30,26 +30,24 @@ type body struct {
 // maxBodies bounds the memory: a body has a few KiB.
 const maxBodies = 4096
 
-// Render gives the answer of the name: a remembered or new body, completed with
-// position, as_of and freshness. make returns a JSON object that is open: it ends
-// after a comma.
-func (b *Bodies) Render(name string, snap ledger.Snapshot, now time.Time, make func() ([]byte, error)) ([]byte, error) {
+// Render gives the answer of the name in two parts: a remembered or new body, which
+// is shared and not to be written to, and position, as_of and freshness. make
+// returns a JSON object that is open: it ends after a comma.
+func (b *Bodies) Render(name string, snap ledger.Snapshot, now time.Time, make func() ([]byte, error)) (body, tail []byte, err error) {
 	p := snap.Position()
 	prefix := b.get(name, p, now, snap.Fresh)
 	if prefix == nil {
-		var err error
 		if prefix, err = make(); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		e := &body{epoch: p.Epoch, index: p.Index, second: now.Unix(), fresh: snap.Fresh, prefix: prefix}
+		e := &rendered{epoch: p.Epoch, index: p.Index, second: now.Unix(), fresh: snap.Fresh, prefix: prefix}
 		if _, ok := b.found.Swap(name, e); !ok && b.count.Add(1) > maxBodies {
 			b.found.Clear()
 			b.count.Store(0)
 		}
 	}
 	const ageBytes = 256 // position, as_of and freshness need less
-	out := append(slices.Grow([]byte(nil), len(prefix)+ageBytes), prefix...)
-	return append(AppendAge(out, snap), "}\n"...), nil
+	return prefix, append(AppendAge(slices.Grow([]byte(nil), ageBytes), snap), "}\n"...), nil
 }
 
 // Open takes the last members off a marshalled answer whose type ends with
@@ -64,7 +62,7 @@ func (b *Bodies) get(name string, p state.Position, now time.Time, fresh bool) [
 	if !ok {
 		return nil
 	}
-	e := found.(*body)
+	e := found.(*rendered)
 	if e.index != p.Index || e.epoch != p.Epoch || e.second != now.Unix() || e.fresh != fresh {
 		return nil
 	}

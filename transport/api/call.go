@@ -50,8 +50,8 @@ type call struct {
 
 // raw is an answer that is rendered already.
 type raw struct {
-	contentType string
-	body        []byte
+	contentType string // "" = JSON
+	body, tail  []byte // shared and not written to; tail follows body
 }
 
 // serve is the way of every request: bounds, identity, the route's function, answer.
@@ -382,9 +382,12 @@ func (c *call) answer(out any) {
 	if c.status == 0 {
 		c.status = http.StatusOK
 	}
-	h["Content-Length"] = []string{strconv.Itoa(len(body.body))}
+	h["Content-Length"] = []string{strconv.Itoa(len(body.body) + len(body.tail))}
 	c.w.WriteHeader(c.status)
 	_, _ = c.w.Write(body.body) // the caller has gone: nobody is left to tell
+	if body.tail != nil {
+		_, _ = c.w.Write(body.tail) // likewise
+	}
 }
 
 // fail writes an error; what is ours goes to the log, not to the caller.

@@ -134,6 +134,7 @@ func serve(t testing.TB, l *ledgertest.Ledger, opts ...option) *node {
 	n.server = httptest.NewUnstartedServer(n.api.Handler())
 	n.server.TLS = &tls.Config{ClientAuth: tls.RequestClientCert}
 	n.server.StartTLS()
+	n.server.Client().CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	t.Cleanup(func() {
 		n.api.Stop()
 		n.server.Close()
@@ -181,11 +182,7 @@ func (n *node) ask(as, method, path string, body any, headers ...string) reply {
 }
 
 // client follows no redirects.
-func (n *node) client() *http.Client {
-	c := n.server.Client()
-	c.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	return c
-}
+func (n *node) client() *http.Client { return n.server.Client() }
 
 func (n *node) do(c *http.Client, req *http.Request) reply {
 	n.t.Helper()

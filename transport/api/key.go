@@ -190,8 +190,7 @@ func (c *call) showKey() (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	body, err := c.renderKey(c.snap, k)
-	return raw{body: body}, err
+	return c.renderKey(c.snap, k)
 }
 
 func (c *call) listVersions() (any, error) {
@@ -229,10 +228,10 @@ func (c *call) exportKey() (any, error) {
 			return nil, err
 		}
 		c.w.Header()["Etag"] = []string{set.ETag}
-		return raw{wire.TypeJWKS, set.JWKS}, nil
+		return raw{contentType: wire.TypeJWKS, body: set.JWKS}, nil
 	}
 	body, err := publish.Export(c.snap.View, k.ID, sel, format)
-	return raw{exportTypes[format], body}, err
+	return raw{contentType: exportTypes[format], body: body}, err
 }
 
 var exportTypes = map[publish.Format]string{publish.PEM: wire.TypePEM, publish.DER: wire.TypeBinary, publish.JWKS: wire.TypeJWKS, publish.SSH: "text/plain; charset=utf-8"}

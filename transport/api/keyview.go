@@ -18,9 +18,9 @@ import (
 )
 
 // renderKey is the body of `key show`.
-func (a *API) renderKey(snap ledger.Snapshot, k *lifecycle.Key) ([]byte, error) {
+func (a *API) renderKey(snap ledger.Snapshot, k *lifecycle.Key) (r raw, err error) {
 	now := a.Clock()
-	return a.keys.Render(string(k.ID), snap, now, func() ([]byte, error) {
+	r.body, r.tail, err = a.keys.Render(string(k.ID), snap, now, func() ([]byte, error) {
 		show, err := a.keyView(snap.View, k, now)
 		if err != nil {
 			return nil, err
@@ -31,6 +31,7 @@ func (a *API) renderKey(snap ledger.Snapshot, k *lifecycle.Key) ([]byte, error) 
 		}
 		return transport.Open(whole), nil
 	})
+	return r, err
 }
 
 // keyView makes the answer object, position and age left out.

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/chancery-project/chancery/authority"
 	"github.com/chancery-project/chancery/authority/access"
@@ -283,41 +284,71 @@ func hasLevel(k command.Kind, l authority.Level) bool {
 }
 
 // listOperations pages from the newest request on: the cursor is the id before
-// which to go on.
+// which to go on. The table is in the order of its ids, which begin with a time, so
+// it looks at ever longer stretches of the past until the page is full.
 func (c *call) listOperations() (any, error) {
 	limit, err := c.limit()
 	if err != nil {
 		return nil, err
 	}
-	actor, before := c.query.Get(wire.QueryActor), c.query.Get(wire.QueryCursor)
-	var ring []*state.Operation // the newest ones that fit, oldest first
-	err = c.snap.Operations("", func(op *state.Operation) bool {
-		if before != "" && op.RequestID >= before {
-			return false
+	before := c.query.Get(wire.QueryCursor)
+	var found []*state.Operation
+	for _, back := range []lifecycle.Milliseconds{lifecycle.Minute, lifecycle.Hour, 0} {
+		if found, err = c.operationsSince(back, before, limit); err != nil {
+			return nil, err
 		}
-		if (actor == "" || actor == op.Actor) && c.sees(op.Actor) {
-			if ring = append(ring, op); len(ring) > 2*limit+1 {
-				ring = append(ring[:0], ring[len(ring)-limit-1:]...)
-			}
-		}
-		return true
-	})
-	if err != nil {
-		return nil, err
-	}
-	out := wire.List[*wire.Operation]{}
-	for n := len(ring) - 1; n >= 0; n-- {
-		if len(out.Items) == limit {
-			out.Next = wire.Text(ring[n+1].RequestID)
+		if len(found) > limit {
 			break
 		}
-		op, err := c.stored(c.snap.View, ring[n])
+	}
+	out := wire.List[*wire.Operation]{}
+	for n := len(found) - 1; n >= 0; n-- {
+		if len(out.Items) == limit {
+			out.Next = wire.Text(found[n+1].RequestID)
+			break
+		}
+		op, err := c.stored(c.snap.View, found[n])
 		if err != nil {
 			return nil, err
 		}
 		out.Items = append(out.Items, op)
 	}
 	return out, nil
+}
+
+// operationsSince gives the newest requests that the caller may see, oldest first:
+// a page and at least one more when there are as many. back 0 = from the beginning.
+func (c *call) operationsSince(back lifecycle.Milliseconds, before string, limit int) (found []*state.Operation, err error) {
+	from, actor := "", c.query.Get(wire.QueryActor)
+	if back > 0 {
+		from = earliestID(c.idTime(before) - lifecycle.Instant(back))
+	}
+	err = c.snap.Operations(from, func(op *state.Operation) bool {
+		if before != "" && op.RequestID >= before {
+			return false
+		}
+		if (actor == "" || actor == op.Actor) && c.sees(op.Actor) {
+			if found = append(found, op); len(found) > 2*limit+1 {
+				found = append(found[:0], found[len(found)-limit-1:]...)
+			}
+		}
+		return true
+	})
+	return found, err
+}
+
+// idTime is the time in a request id, now for anything else.
+func (c *call) idTime(id string) lifecycle.Instant {
+	if at, err := command.RequestTime(id); err == nil {
+		return at
+	}
+	return c.now()
+}
+
+// earliestID is the smallest UUIDv7 of a time, as far as that begins it.
+func earliestID(at lifecycle.Instant) string {
+	hex := fmt.Sprintf("%012x", max(0, int64(at)))
+	return hex[:8] + "-" + hex[8:12]
 }
 
 // plan is the answer to a change that was only tried.

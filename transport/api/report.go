@@ -31,7 +31,7 @@ func inventoryCSV(items []wire.InventoryItem) (any, error) {
 	if err := w.WriteAll(rows); err != nil {
 		return nil, fmt.Errorf("write the report: %w", err)
 	}
-	return raw{"text/csv; charset=utf-8", b.Bytes()}, nil
+	return raw{contentType: "text/csv; charset=utf-8", body: b.Bytes()}, nil
 }
 
 func cell(s string) string {

@@ -85,15 +85,22 @@ func matches(header []string, etag string) bool {
 	return false
 }
 
-// body writes a success.
-func (c *call) body(contentType []string, b []byte) {
+// body writes a success; the parts follow each other.
+func (c *call) body(contentType []string, parts ...[]byte) {
+	n := 0
+	for _, b := range parts {
+		n += len(b)
+	}
 	h := c.w.Header()
 	h["Content-Type"] = contentType
 	h["X-Content-Type-Options"] = nosniff
-	h["Content-Length"] = []string{strconv.Itoa(len(b))}
+	h["Content-Length"] = []string{strconv.Itoa(n)}
 	c.status = http.StatusOK
 	c.w.WriteHeader(c.status)
-	if c.r.Method != http.MethodHead {
+	if c.r.Method == http.MethodHead {
+		return
+	}
+	for _, b := range parts {
 		_, _ = c.w.Write(b) // the caller has gone: nobody is left to tell
 	}
 }

@@ -347,7 +347,9 @@ func TestLimits(t *testing.T) {
 }
 
 func TestPanicIsA500(t *testing.T) {
-	s := start(t, func(c *Config) { c.Ready, c.Logger = func(string) error { panic("secret") }, slog.New(slog.DiscardHandler) })
+	s := start(t, func(c *Config) {
+		c.Ready, c.Logger = func(string) error { panic("secret") }, slog.New(slog.DiscardHandler)
+	})
 	w := s.ask("GET", "/readyz")
 	if s.refused(w, wire.Internal); strings.Contains(w.Body.String(), "secret") {
 		t.Error("a panic speaks to strangers")

@@ -116,7 +116,7 @@ func (c *call) answerStatus(name string, make func(ledger.Snapshot) (*wire.KeySt
 	if err != nil {
 		return err
 	}
-	b, err := c.statuses.Render(name, snap, c.Clock(), func() ([]byte, error) {
+	b, tail, err := c.statuses.Render(name, snap, c.Clock(), func() ([]byte, error) {
 		s, err := make(snap)
 		if err != nil {
 			return nil, err
@@ -130,7 +130,7 @@ func (c *call) answerStatus(name string, make func(ledger.Snapshot) (*wire.KeySt
 	h := c.w.Header()
 	c.stamper.Snapshot(h, snap)
 	h["Cache-Control"] = statusCache(snap.Fresh)
-	c.body(jsonType, b)
+	c.body(jsonType, b, tail)
 	return nil
 }
 
