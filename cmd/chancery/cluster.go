@@ -30,6 +30,17 @@ func clusterCommand() *cli.Command {
 			}
 			return s.show(v)
 		}),
+		looking("ca", "", "write the CA bundle: what --ca wants, also after nodes have joined", func(s *session) error {
+			c, err := s.client()
+			if err != nil {
+				return err
+			}
+			cl, err := c.Cluster(s.ctx)
+			if err != nil {
+				return err
+			}
+			return s.write(s.String("out"), []byte(cl.CABundle), 0o644)
+		}, &cli.StringFlag{Name: "out", Usage: "`FILE`; - is stdout", Value: "-"}),
 		changing("set", "NAME=VALUE ...", "change settings: chancery cluster set max_token_ttl=90d", setCluster,
 			&cli.Uint64Flag{Name: "if-match", Usage: "refuse unless the settings have this revision", DefaultText: "the one read just before"}),
 	)
