@@ -1,9 +1,12 @@
 package api
 
 import (
+	"encoding/pem"
+
 	"github.com/chancery-project/chancery/authority/access"
 	"github.com/chancery-project/chancery/fsm/command"
 	"github.com/chancery-project/chancery/fsm/lifecycle"
+	"github.com/chancery-project/chancery/fsm/state"
 	"github.com/chancery-project/chancery/transport"
 	"github.com/chancery-project/chancery/transport/wire"
 )
@@ -133,7 +136,18 @@ func (c *call) showCluster() (any, error) {
 	row := c.snap.Cluster()
 	c.w.Header()["Etag"] = []string{wire.ETag(row.Rev)}
 	return wire.Cluster{ID: row.ID, Name: row.Name, Epoch: row.Epoch, Format: row.Format, Revision: row.Rev, Settings: row.Settings,
-		Created: origin(row.Created), Position: transport.Position(c.snap.Position())}, nil
+		CABundle: caBundle(c.snap.View), Created: origin(row.Created), Position: transport.Position(c.snap.Position())}, nil
+}
+
+// caBundle is what a client needs to know every node by.
+func caBundle(v *state.View) string {
+	var b []byte
+	for _, n := range v.Nodes() {
+		if n.Status != lifecycle.Removed {
+			b = append(b, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: n.CACert})...)
+		}
+	}
+	return string(b)
 }
 
 func (c *call) setCluster(in *wire.SetCluster) (any, error) {

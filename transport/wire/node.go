@@ -71,6 +71,7 @@ type Cluster struct {
 	Format   uint64             `json:"format"`
 	Revision uint64             `json:"revision"`
 	Settings lifecycle.Settings `json:"settings"`
+	CABundle string             `json:"ca_bundle"` // PEM, the CA instance of every member: what --ca wants
 	Created  Origin             `json:"created"`
 	Position Position           `json:"position"`
 }
