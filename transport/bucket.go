@@ -68,6 +68,7 @@ func (b *Buckets) get(name string, now time.Time) *bucket {
 	found, ok := b.buckets.Load(name)
 	if !ok {
 		fresh := &bucket{Limiter: rate.NewLimiter(rate.Limit(b.rate.PerSecond), b.rate.Burst)}
+		fresh.seenAt.Store(now.Unix())
 		if found, ok = b.buckets.LoadOrStore(name, fresh); !ok && b.count.Add(1) > maxBuckets {
 			b.forget(now)
 		}
