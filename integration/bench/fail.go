@@ -142,12 +142,12 @@ func (b *bench) restart(c *cluster) error {
 	if err != nil {
 		return err
 	}
-	next := c.changes(lead, fillers)
-	state, err := c.suspended(b, fillers)
+	next := c.changes(lead, 0)
+	revisions, err := c.revisions(b, fillers)
 	if err != nil {
 		return err
 	}
-	l, err := newLoad(c.api(lead), fillers, func(caller, turn int) []byte { return next(caller, turn+state[caller]) })
+	l, err := newLoad(c.api(lead), fillers, func(caller, turn int) []byte { return next(caller, turn+revisions[caller]) })
 	if err != nil {
 		return err
 	}
@@ -186,17 +186,15 @@ func (b *bench) restart(c *cluster) error {
 	return nil
 }
 
-// suspended says 1 for each key that is suspended now: its next change is a resume.
-func (c *cluster) suspended(b *bench, n int) ([]int, error) {
+// revisions of the keys' policies, as they are now.
+func (c *cluster) revisions(b *bench, n int) ([]int, error) {
 	out := make([]int, n)
 	for i := range out {
 		k, err := c.client.Key(b.ctx, writeKey(i))
 		if err != nil {
 			return nil, fmt.Errorf("look at key %d: %w", i, err)
 		}
-		if k.Versions[0].State.String() == "suspended" {
-			out[i] = 1
-		}
+		out[i] = int(k.PolicyVersion)
 	}
 	return out, nil
 }

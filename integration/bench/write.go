@@ -3,8 +3,11 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
+	"time"
 
+	"github.com/chancery-project/chancery/fsm/lifecycle"
 	"github.com/chancery-project/chancery/transport/wire"
 )
 
@@ -15,8 +18,10 @@ var writers = []struct {
 	bound   float64
 }{{1, 0.6}, {16, 0.6}, {64, 0.35}}
 
-// write measures lifecycle changes against bare raft entries. A change suspends a
-// version, the next one resumes it; every caller has a key of its own.
+// write measures lifecycle changes against bare raft entries. A change sets the policy
+// of a key; every caller has a key of its own, because two changes of one would
+// be refused as conflicting. Changes that withdraw something wait for every node and
+// are not comparable.
 func (b *bench) write() error {
 	c, err := b.start()
 	if err != nil {
@@ -35,13 +40,13 @@ func (b *bench) write() error {
 		return err
 	}
 	defer bare.stop() //nolint:errcheck // it has said all it had to say
-	next := c.changes(lead, most)
-	turns := make([]int, most) // every caller goes on where it stopped, or it would suspend twice
+	next := c.changes(lead, 1)
+	turns := make([]int, most) // every caller goes on where it stopped, or its revision would be an old one
 	for _, w := range writers {
 		raw := []float64{}
 		s := &side{name: fmt.Sprintf("write-%d", w.callers), target: c.api(lead), callers: w.callers, node: lead,
 			request: func(caller, _ int) []byte { turns[caller]++; return next(caller, turns[caller]-1) }}
-		if err := b.alternate([]*side{s}, rateOf, func() error {
+		if err := b.alternate([]*side{s}, b.rateAndCPU, func() error {
 			rate, err := bare.ask(fmt.Sprintf("%d %d", w.callers, b.each.Milliseconds()))
 			raw = append(raw, rate)
 			b.say("        raw raft %14.1f", rate)
@@ -53,6 +58,31 @@ func (b *bench) write() error {
 		b.table.atLeast(fmt.Sprintf("lifecycle writes, %d callers: rate / raw raft", w.callers), ours/theirs, w.bound, "x", fmt.Sprintf("%.0f/s against %.0f/s", ours, theirs))
 	}
 	return nil
+}
+
+// rateAndCPU is rateOf, and says what CPU the nodes have used.
+func (b *bench) rateAndCPU(l *load, d time.Duration, _ int) (float64, error) {
+	var before [nodes]time.Duration
+	for i := range before {
+		before[i] = b.cpuOfNode(i + 1)
+	}
+	n, took, err := l.run(d)
+	for i := range before {
+		b.say("        n%d: %d us of CPU a write", i+1, (b.cpuOfNode(i+1)-before[i]).Microseconds()/int64(max(n, 1)))
+	}
+	return float64(n) / took.Seconds(), err
+}
+
+func (b *bench) cpuOfNode(node int) time.Duration {
+	pid, err := b.cluster.pid(node)
+	if err != nil {
+		return 0
+	}
+	used, err := cpuOf(pid)
+	if err != nil {
+		return 0
+	}
+	return used
 }
 
 // writeKeys makes a key for each caller, once.
@@ -67,13 +97,17 @@ func (c *cluster) writeKeys(b *bench, n int) error {
 
 func writeKey(i int) string { return fmt.Sprintf("write-%d", i) }
 
-// changes are the requests of each caller: suspend, resume, suspend, ...
-func (c *cluster) changes(node, callers int) func(caller, turn int) []byte {
+// changes are the requests of each caller: the policy of its key, as revised from
+// first onwards.
+func (c *cluster) changes(node, first int) func(caller, turn int) []byte {
 	api := c.api(node)
-	requests := make([][2][]byte, callers)
-	for i := range requests {
-		requests[i] = [2][]byte{api.request("POST", wire.Path(wire.PathSuspend, writeKey(i)), `{"version":1}`),
-			api.request("POST", wire.Path(wire.PathResume, writeKey(i)), `{"version":1}`)}
+	body, err := json.Marshal(wire.SetPolicy{Policy: lifecycle.DefaultPolicy(lifecycle.ForArtifact, lifecycle.ES256)})
+	if err != nil {
+		panic(err) // a policy is made of numbers and strings
 	}
-	return func(caller, turn int) []byte { return requests[caller][turn%2] }
+	return func(caller, turn int) []byte {
+		t := *api
+		t.header += "If-Match: " + wire.ETag(uint64(first+turn)) + "\r\n"
+		return t.request("PUT", wire.Path(wire.PathPolicy, writeKey(caller)), string(body))
+	}
 }
