@@ -56,6 +56,7 @@ type Limits struct {
 	PerPrincipal transport.Rate // requests of one principal
 	PerAddress   transport.Rate // requests from one address, whoever they are of
 	Failures     transport.Rate // failed log-ins and credentials from one address
+	BodyTimeout  time.Duration  // 0 = wire.BodyTimeout
 	Server       transport.ServerOptions
 }
 
@@ -64,6 +65,9 @@ func (l Limits) withDefaults() Limits {
 		if *r == (transport.Rate{}) {
 			*r = transport.Rate{PerSecond: perSecond, Burst: burst}
 		}
+	}
+	if l.BodyTimeout == 0 {
+		l.BodyTimeout = wire.BodyTimeout
 	}
 	// Far above what a node can serve: they keep one caller's loop from filling the
 	// node's queues, they are no quota.

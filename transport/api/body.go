@@ -30,7 +30,7 @@ func (c *call) readBody() error {
 	}
 	control := http.NewResponseController(c.w)
 	// A ResponseWriter without deadlines is a test's; a listener's has them.
-	bounded := control.SetReadDeadline(time.Now().Add(wire.BodyTimeout)) == nil
+	bounded := control.SetReadDeadline(time.Now().Add(c.Limits.BodyTimeout)) == nil
 	b, err := readUpTo(c.r.Body, c.r.ContentLength, c.route.limit)
 	switch {
 	case err != nil:

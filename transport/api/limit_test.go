@@ -135,6 +135,24 @@ func TestSlowHeaderIsCutOff(t *testing.T) {
 	}
 }
 
+func TestSlowBody(t *testing.T) {
+	n := start(t, func(c *Config) { c.Limits.BodyTimeout = 50 * time.Millisecond })
+	conn, err := net.Dial("tcp", n.listen(nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	fmt.Fprintf(conn, "POST /v1/keys HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nAuthorization: Bearer %s\r\nContent-Length: 100\r\n\r\n{\"name\":", secrets["admin"])
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if e := wire.ReadError(resp.StatusCode, resp.Body); e.Code != wire.BodyTimedOut || resp.StatusCode != http.StatusRequestTimeout {
+		t.Errorf("a body that never ends: %d %+v", resp.StatusCode, e)
+	}
+}
+
 func TestBrokenBody(t *testing.T) {
 	n := start(t)
 	conn, err := net.Dial("tcp", n.listen(nil))
