@@ -72,7 +72,8 @@ func (s *session) waits(level string) []client.Option {
 	if level == "" || s.Bool("plan") {
 		return s.changes()
 	}
-	return s.changes(client.Wait(level, min(held, s.timeout)))
+	// Half of the time, so that the answer is here before the time is up.
+	return s.changes(client.Wait(level, min(held, s.timeout/2)))
 }
 
 // finish prints what a change came to, after waiting for level when it is not

@@ -117,8 +117,12 @@ func (s *session) changes(more ...client.Option) []client.Option {
 // arg is an argument by its place, "" when it was left out.
 func (s *session) arg(n int) string { return s.Args().Get(n) }
 
-// notef writes a message for people; scripts read stdout.
+// notef writes a message for people. With -o json or yaml a program reads, also
+// stderr, where it expects an error or nothing.
 func (s *session) notef(format string, args ...any) {
+	if s.format == formatJSON || s.format == formatYAML {
+		return
+	}
 	fmt.Fprintln(s.err, plain(fmt.Sprintf(format, args...)))
 }
 
