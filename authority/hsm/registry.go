@@ -123,7 +123,8 @@ func Drivers() []string {
 // left out of this build.
 var ErrNoDriver = errors.New("no such key store driver")
 
-// Open opens the configured key store. The caller closes it.
+// Open opens the configured key store. The caller closes it. With an error the
+// KeyStore is nil, whatever the driver returned.
 func Open(ctx context.Context, cfg Config, log *slog.Logger) (KeyStore, error) {
 	registry.Lock()
 	open, ok := registry.openers[cfg.Driver]
@@ -134,7 +135,11 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger) (KeyStore, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return open(ctx, cfg.WithDefaults(), log)
+	ks, err := open(ctx, cfg.WithDefaults(), log)
+	if err != nil {
+		return nil, err
+	}
+	return ks, nil
 }
 
 func missingDriver(name string) error {

@@ -44,6 +44,18 @@ func TestRegisterOnce(t *testing.T) {
 	hsm.Register("registry-test", open)
 }
 
+// A driver that fails often returns its own nil pointer, which is no nil KeyStore: who
+// closed what failed to open would crash, and the reason would be lost.
+func TestOpenFailedIsNil(t *testing.T) {
+	hsm.Register("registry-nil", func(context.Context, hsm.Config, *slog.Logger) (hsm.KeyStore, error) {
+		var store *struct{ hsm.KeyStore }
+		return store, hsm.ErrUnavailable
+	})
+	if ks, err := hsm.Open(t.Context(), hsm.Config{Driver: "registry-nil"}, nil); ks != nil || !errors.Is(err, hsm.ErrUnavailable) {
+		t.Errorf("opened %#v, %v", ks, err)
+	}
+}
+
 func TestQueueDefaults(t *testing.T) {
 	for configured, want := range map[int]int{0: hsm.DefaultQueue(3), 7: 7, -1: 0} {
 		if got := (hsm.Config{Concurrency: 3, QueueMax: configured}).WithDefaults().QueueMax; got != want {
