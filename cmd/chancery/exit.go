@@ -25,6 +25,18 @@ const (
 	exitPending     = 6 // waits for approval
 )
 
+// exitLocked ends a server whose token refused the PIN (EX_NOPERM of sysexits): a
+// service manager must not start it again, because each start is one more attempt.
+const exitLocked = 77
+
+// coded is an error that ends the process with a code of its own.
+type coded struct {
+	error
+	exit int
+}
+
+func (e *coded) Unwrap() error { return e.error }
+
 // usageError is a command line that says nothing that could be done.
 type usageError struct{ message string }
 
@@ -77,9 +89,12 @@ func describe(err error) cliError {
 		gone    *client.Unavailable
 		epoch   *client.EpochChanged
 		refused *wire.Error
+		special *coded
 	)
 	out := cliError{Code: "failed", Message: err.Error(), Exit: exitRefused, RequestID: client.RequestIDOf(err)}
 	switch {
+	case errors.As(err, &special):
+		out.Exit = special.exit
 	case errors.As(err, &usage), strings.HasPrefix(err.Error(), "Required flag"): // urfave/cli has no type for it
 		out.Code, out.Exit = "usage", exitUsage
 	case errors.As(err, &check):

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/chancery-project/chancery/authority/hsm"
 	"github.com/chancery-project/chancery/cmd/daemon"
 )
 
@@ -46,7 +48,11 @@ func serverCommand() *cli.Command {
 				ctx = endWithStdin(ctx)
 			}
 			defer notify("STOPPING=1")
-			return daemon.Run(ctx, conf, version, func() { notify("READY=1") })
+			err = daemon.Run(ctx, conf, version, func() { notify("READY=1") })
+			if errors.Is(err, hsm.ErrLocked) {
+				return &coded{err, exitLocked}
+			}
+			return err
 		},
 	}
 }
