@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -140,6 +141,25 @@ func TestRedirect(t *testing.T) {
 	}
 	if len(follower.requests()) != 1 || len(leader.requests()) != 2 {
 		t.Error("the leader was not remembered")
+	}
+}
+
+// TestRedirectToDeadLeader: until a new leader is elected, followers point to the old
+// one. They are alive, so the call waits for the election instead of giving up.
+func TestRedirectToDeadLeader(t *testing.T) {
+	dead := deadAddr(t)
+	var asked atomic.Int32
+	follower := startNode(t, func(w http.ResponseWriter, r *http.Request) {
+		if asked.Add(1) > deadRounds {
+			operating("rotate")(w, r)
+			return
+		}
+		w.Header().Set("Location", dead)
+		w.WriteHeader(http.StatusTemporaryRedirect)
+	})
+	c := newClient(t, Config{Addrs: []string{dead, follower.URL}, Timeout: 30 * time.Second})
+	if _, err := c.Rotate(t.Context(), "ci", wire.Rotate{}); err != nil {
+		t.Errorf("during an election: %v", err)
 	}
 }
 

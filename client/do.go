@@ -130,8 +130,9 @@ func (t *trial) try(ctx context.Context, base string) result {
 	r, to := t.attempt(ctx, base)
 	if to != "" {
 		if r, to = t.attempt(ctx, to); to != "" {
-			r = result{err: wire.Errorf(wire.NotLeader, "redirected twice: the leader is changing"), retry: true, answered: true}
+			r = result{err: wire.Errorf(wire.NotLeader, "redirected twice: the leader is changing"), retry: true}
 		}
+		r.answered = true // base did: a leader that is gone will be followed by another
 	}
 	if r.err != nil {
 		t.last = r.err
