@@ -112,3 +112,24 @@ func TestCloseWhileProposing(t *testing.T) {
 		}
 	}
 }
+
+// TestCloseWaitsForAnswers: raft forgets what waits in its channel when it shuts
+// down, so it has to run until everybody has been answered.
+func TestCloseWaitsForAnswers(t *testing.T) {
+	l := newCluster(t, 1)
+	m := l.leader()
+	n := m.node.Load()
+	n.proposals <- struct{}{} // somebody waits for an answer
+	closed := make(chan struct{})
+	go func() { m.stop(); close(closed) }()
+	l.eventually("our own goroutines have ended", func() bool { return n.Leadership() == ledger.Leadership{} })
+	n.running.Wait()
+	answer := make(chan error, 1)
+	go func() { answer <- n.raft.Barrier(0).Error() }()
+	l.eventually("raft answers", func() bool { return len(answer) == 1 })
+	if err := <-answer; err != nil {
+		t.Fatalf("raft is gone: %v", err)
+	}
+	<-n.proposals
+	<-closed
+}
