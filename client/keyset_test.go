@@ -215,3 +215,23 @@ func newRSA(t *testing.T) *rsa.PrivateKey {
 	}
 	return k
 }
+
+func FuzzParseKeySet(f *testing.F) {
+	f.Add([]byte(`{"keys":[{"kty":"OKP","crv":"Ed25519","alg":"EdDSA","kid":"kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}`))
+	f.Add([]byte(`{"keys":[{"kty":"RSA","n":"AQ","e":"AQAB"}]}`))
+	f.Add([]byte(`{"keys":[{"kty":"oct","k":"AQ"}]}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		ks, err := ParseKeySet(b)
+		if err != nil {
+			return
+		}
+		for _, k := range ks.keys { // whatever is accepted is a public key that fits its algorithm
+			if err := k.check(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := ks.VerifyAny(strings.NewReader("x"), []byte("y"), ""); err == nil {
+			t.Fatal("a signature of one byte verifies")
+		}
+	})
+}

@@ -161,3 +161,18 @@ func TestLoginSignsChallengesOnly(t *testing.T) {
 		}
 	}
 }
+
+func FuzzReadEvents(f *testing.F) {
+	f.Add("id: 1-2\ndata: {\"id\":\"1-2\"}\n\n")
+	f.Add(": comment\n\ndata:{\ndata:}\n\n")
+	f.Add("data: {")
+	f.Fuzz(func(t *testing.T, s string) {
+		n := 0
+		if err := readEvents(strings.NewReader(s), func(wire.Event) bool { n++; return true }); errors.Is(err, errStop) {
+			t.Fatal("stopped though nobody asked for it")
+		}
+		if n > strings.Count(s, "data:") {
+			t.Fatalf("%d events out of %q", n, s)
+		}
+	})
+}

@@ -124,7 +124,7 @@ func listKeysCommand() *cli.Command {
 		}
 		v := view{value: l, wide: 7, head: []string{"NAME", "PURPOSE", "ALG", "VERSION", "STATE", "INSTANCES", "OWNER", "CUSTODY", "ACTIVATED", "OVERDUE", "LABELS"}}
 		for _, k := range l.Items {
-			v.add(k.Name, k.Name, string(k.Purpose), string(k.Alg), number(max(k.ActiveVersion, 0)), k.State.String(), fmt.Sprintf("%d/%d", k.InstancesOK, k.Instances),
+			v.add(k.Name, k.Name, string(k.Purpose), string(k.Alg), number(k.ActiveVersion), k.State.String(), fmt.Sprintf("%d/%d", k.InstancesOK, k.Instances),
 				k.Owner, string(k.Custody), when(k.ActivatedAt), yesNo(k.Overdue), labelText(k.Labels))
 		}
 		return s.showPage(v, l.Next)

@@ -143,3 +143,20 @@ func TestRunHostileText(t *testing.T) {
 		t.Errorf("control characters reached the terminal: %q", got.err)
 	}
 }
+
+func TestRunWatchesStatus(t *testing.T) {
+	asked := 0
+	got := against(t, func(w http.ResponseWriter, r *http.Request) {
+		if asked++; asked > 1 {
+			refuse := wire.Errorf(wire.Denied, "your role was withdrawn")
+			w.WriteHeader(refuse.HTTPStatus())
+			respond(w, refuse)
+			return
+		}
+		respond(w, wire.Status{Cluster: "prod", Problems: []wire.Problem{{Severity: wire.Warning, Message: "svc is overdue", Hint: "chancery key rotate svc"}}})
+	}, "status --watch --timeout 2500ms")
+	// A cluster in trouble is what one watches for: a refusal does not end it.
+	if got.code != exitDone || !strings.Contains(got.out, "WARNING: svc is overdue") || !strings.Contains(got.out, "next: chancery key rotate svc") || asked < 2 {
+		t.Errorf("asked %d times: %+v", asked, got)
+	}
+}
