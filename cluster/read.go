@@ -21,14 +21,15 @@ func (n *Node) Read(ctx context.Context, f ledger.Freshness) (ledger.Snapshot, e
 	if n.closed.Load() {
 		return ledger.Snapshot{}, ledger.ErrStopped
 	}
-	q := fresh.Query{Kind: kinds[f.Level], Bound: f.Within, Min: fresh.Position{Epoch: f.MinEpoch, Index: f.MinIndex}, ReceivedAt: fresh.Instant(n.Elapsed())}
+	q := fresh.Query{Kind: kinds[f.Level], Bound: f.Within, Min: fresh.Position{Epoch: f.MinEpoch, Index: f.MinIndex}}
 	if f.Level == ledger.Linearizable {
+		q.ReceivedAt = fresh.Instant(n.Elapsed())
 		if err := n.linearize(ctx); err != nil {
 			return ledger.Snapshot{}, err
 		}
 	}
 	for {
-		s, a := n.look(q)
+		s, a := n.look(&q)
 		switch a.Verdict {
 		case fresh.Serve:
 			s.Level, s.Fresh = f.Level, a.MayBeGood
@@ -47,19 +48,27 @@ func (n *Node) Read(ctx context.Context, f ledger.Freshness) (ledger.Snapshot, e
 }
 
 // look decides on what is known now. The proof is read before the View, which is
-// then at least as new as the proof.
-func (n *Node) look(q fresh.Query) (ledger.Snapshot, fresh.Answer) {
+// then at least as new as the proof. The first look is when a query that does not
+// say it was received: asking the kernel for the time twice would show in the rates.
+func (n *Node) look(q *fresh.Query) (ledger.Snapshot, fresh.Answer) {
 	p := n.freshest.Load()
 	s := ledger.Snapshot{View: n.View()}
 	at := s.Position()
 	st := fresh.State{Epoch: at.Epoch, Applied: at.Index}
-	if q.Min.Epoch == 0 && q.Min.Index > 0 {
-		q.Min.Epoch = at.Epoch // an index alone is one of this epoch
+	min := q.Min
+	if min.Epoch == 0 && min.Index > 0 {
+		min.Epoch = at.Epoch // an index alone is one of this epoch
 	}
 	if p != nil {
 		st.AsOf, st.Fresh, s.AsOf = fresh.Instant(p.begun), true, p.wall
 	}
-	a := fresh.Decide(st, q, fresh.Instant(n.Elapsed()))
+	now := fresh.Instant(n.Elapsed())
+	if q.ReceivedAt == 0 {
+		q.ReceivedAt = now
+	}
+	asked := *q
+	asked.Min = min
+	a := fresh.Decide(st, asked, now)
 	s.Staleness = a.Staleness
 	return s, a
 }

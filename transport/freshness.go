@@ -86,7 +86,10 @@ func (r *Reader) Read(ctx context.Context, f ledger.Freshness) (ledger.Snapshot,
 	if !waits { // most reads: a timer would cost more than the read
 		return r.Ledger.Read(ctx, f)
 	}
-	ctx, cancel := context.WithTimeout(ctx, positionIn)
-	defer cancel()
+	if f.MinIndex > 0 || f.Level == ledger.Linearizable { // others are answered at once
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, positionIn)
+		defer cancel()
+	}
 	return r.Ledger.Read(ctx, f)
 }

@@ -3,6 +3,7 @@ package audit
 import (
 	"fmt"
 	"path/filepath"
+	"runtime"
 )
 
 // tail is the end of the chain as the committer writes it. No other goroutine
@@ -20,11 +21,17 @@ type tail struct {
 }
 
 // run is the committer. It ends after Close, when the queue is empty.
+//
+// It is woken by the first of the callers that a commit before has set free. Before
+// it takes the queue it lets all others run that can: under load their records are
+// then in the queue too, and one sync does for them; when nobody else can run it
+// costs nothing.
 func (j *Journal) run() {
 	defer close(j.ended)
 	for {
 		select {
 		case <-j.wake:
+			runtime.Gosched()
 		case <-j.flush.C:
 		case <-j.closing:
 			j.flush.Stop()

@@ -313,6 +313,11 @@ func TestQueueIsBounded(t *testing.T) {
 		t.Error(err)
 	}
 	// The disk works again: so does the journal, and what was queued is recorded.
+	until(t, "room in the queue", func() bool {
+		j.mu.Lock()
+		defer j.mu.Unlock()
+		return j.queued == 0
+	})
 	if seq, err := j.Append(t.Context(), decision("k")); err != nil || seq != maxQueuedRecords+2 {
 		t.Errorf("afterwards seq %d, %v", seq, err)
 	}

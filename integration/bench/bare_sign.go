@@ -20,8 +20,8 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"strconv"
-	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -118,8 +118,9 @@ func selfSigned() (tls.Certificate, error) {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, err
 }
 
-// rawSign answers each "milliseconds" with the CPU time of one C_SignInit and C_Sign,
-// in microseconds, made one after the other in one session.
+// rawSign answers each "sessions milliseconds" with the CPU time of one C_SignInit
+// and C_Sign, in microseconds, made one after the other in that many sessions beside
+// each other.
 func rawSign([]string) error {
 	if err := initToken(); err != nil {
 		return err
@@ -130,22 +131,38 @@ func rawSign([]string) error {
 	}
 	fmt.Println("ready")
 	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
-		ms, err := strconv.Atoi(strings.TrimSpace(lines.Text()))
-		if err != nil {
+		var sessions, ms int
+		if _, err := fmt.Sscan(lines.Text(), &sessions, &ms); err != nil {
 			return err
 		}
-		n, before, start := 0, selfCPU(), time.Now()
-		for ; time.Since(start) < time.Duration(ms)*time.Millisecond; n++ {
-			if err := sign(); err != nil {
-				return err
-			}
+		var wg sync.WaitGroup
+		var count atomic.Int64
+		var failed atomic.Pointer[error]
+		before, start := selfCPU(), time.Now()
+		for i := range sessions {
+			wg.Go(func() {
+				for time.Since(start) < time.Duration(ms)*time.Millisecond {
+					if err := sign(i); err != nil {
+						failed.CompareAndSwap(nil, &err)
+						return
+					}
+					count.Add(1)
+				}
+			})
 		}
-		fmt.Println(float64((selfCPU() - before).Nanoseconds()) / 1000 / float64(n))
+		wg.Wait()
+		if err := failed.Load(); err != nil {
+			return *err
+		}
+		fmt.Println(float64((selfCPU() - before).Nanoseconds()) / 1000 / float64(count.Load()))
 	}
 	return nil
 }
 
-func openRaw() (sign func() error, err error) {
+// rawSessions is the most that rawSign can be asked for.
+const rawSessions = 4
+
+func openRaw() (sign func(session int) error, err error) {
 	p := pkcs11.New(softHSM)
 	if p == nil {
 		return nil, errors.New("load SoftHSM")
@@ -157,10 +174,13 @@ func openRaw() (sign func() error, err error) {
 	if err != nil || len(slots) == 0 {
 		return nil, fmt.Errorf("%d slots: %w", len(slots), err)
 	}
-	session, err := p.OpenSession(slots[0], pkcs11.CKF_SERIAL_SESSION|pkcs11.CKF_RW_SESSION)
-	if err != nil {
-		return nil, err
+	var sessions [rawSessions]pkcs11.SessionHandle
+	for i := range sessions {
+		if sessions[i], err = p.OpenSession(slots[0], pkcs11.CKF_SERIAL_SESSION|pkcs11.CKF_RW_SESSION); err != nil {
+			return nil, err
+		}
 	}
+	session := sessions[0]
 	if err := p.Login(session, pkcs11.CKU_USER, tokenPIN); err != nil {
 		return nil, err
 	}
@@ -172,11 +192,11 @@ func openRaw() (sign func() error, err error) {
 		return nil, err
 	}
 	mechanism, digest := []*pkcs11.Mechanism{pkcs11.NewMechanism(pkcs11.CKM_ECDSA, nil)}, sha256.Sum256([]byte("bench"))
-	return func() error {
-		if err := p.SignInit(session, mechanism, private); err != nil {
+	return func(i int) error {
+		if err := p.SignInit(sessions[i], mechanism, private); err != nil {
 			return err
 		}
-		_, err := p.Sign(session, digest[:])
+		_, err := p.Sign(sessions[i], digest[:])
 		return err
 	}, nil
 }
