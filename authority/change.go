@@ -75,7 +75,8 @@ const maxPlans = 3
 
 // change carries one write out: who, recorded, planned, tried, proposed.
 func (s *Service) change(ctx context.Context, req Request, verb access.Verb, key lifecycle.KeyID, plan planner) (Result, error) {
-	if l := s.ledger.Leadership(); !l.Self || !l.Ready {
+	lead := s.ledger.Leadership()
+	if !lead.Self || !lead.Ready {
 		return Result{}, ledger.ErrNotLeader
 	}
 	v := s.ledger.View()
@@ -84,11 +85,33 @@ func (s *Service) change(ctx context.Context, req Request, verb access.Verb, key
 	}
 	caller, err := s.decide(ctx, v, req, verb, key)
 	if err != nil {
-		return Result{}, err
+		return Result{}, s.confirmed(ctx, lead, err)
 	}
 	r, err := s.carryOut(ctx, req, caller, plan)
+	if err != nil {
+		err = s.confirmed(ctx, lead, err)
+	}
 	s.recordOutcome(req, verb, key, r.Outcome, err)
 	return r, err
+}
+
+// confirmed lets a refusal out that was made on this leader's own View. An accepted
+// command is confirmed by its entry; a refusal makes none, and a leader that was frozen
+// or cut off would refuse by what was true before its successor came.
+func (s *Service) confirmed(ctx context.Context, lead ledger.Leadership, refused error) error {
+	var refusal *Refusal
+	var rejection *state.Rejection
+	var denied *Denied
+	if !errors.As(refused, &refusal) && !errors.As(refused, &rejection) && !errors.As(refused, &denied) {
+		return refused
+	}
+	if _, err := s.ledger.Read(ctx, ledger.Freshness{Level: ledger.Linearizable}); err != nil {
+		return fmt.Errorf("confirm a refusal: %w", err)
+	}
+	if s.ledger.Leadership().Term != lead.Term {
+		return fmt.Errorf("confirm a refusal: %w: the leader changed meanwhile", ledger.ErrNotLeader)
+	}
+	return refused
 }
 
 // replay answers a request that was carried out before.

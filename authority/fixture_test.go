@@ -58,10 +58,19 @@ func (r *recorder) last(t *testing.T, kind audit.Kind) (audit.Record, uint64) {
 	return audit.Record{}, 0
 }
 
-// racing is a ledger on which something else happens between plan and proposal.
+// racing is a ledger on which something else happens between plan and proposal, and
+// whose reads can fail.
 type racing struct {
 	*ledgertest.Ledger
 	before func()
+	read   error
+}
+
+func (r *racing) Read(ctx context.Context, f ledger.Freshness) (ledger.Snapshot, error) {
+	if r.read != nil {
+		return ledger.Snapshot{}, r.read
+	}
+	return r.Ledger.Read(ctx, f)
 }
 
 func (r *racing) Propose(ctx context.Context, cmd *command.Command) (state.Outcome, error) {

@@ -310,3 +310,26 @@ func TestAwait(t *testing.T) {
 		t.Error("a version that does not exist was reached")
 	}
 }
+
+// TestRefusalOfDeposedLeader: a leader that was frozen still believes that it leads,
+// and its state is old. What it would refuse may be right by now, so it refuses
+// nothing before the voters have confirmed it.
+func TestRefusalOfDeposedLeader(t *testing.T) {
+	w := build(t)
+	w.race.read = ledger.ErrNotLeader
+	for name, call := range map[string]func() error{
+		"by the plan": func() error { _, err := w.service.RotateKey(ctx, as("admin"), "no-such-key"); return err },
+		"by access":   func() error { _, err := w.service.CreateKey(ctx, as("aud"), spec("ci")); return err },
+		"by the trial": func() error {
+			_, err := w.service.QuarantineNode(ctx, as("admin"), "node2", "", true)
+			return err
+		},
+	} {
+		if err := call(); !errors.Is(err, ledger.ErrNotLeader) {
+			t.Errorf("refused %s: %v, want %v", name, err, ledger.ErrNotLeader)
+		}
+	}
+	if _, err := w.service.CreateKey(ctx, as("admin"), spec("ci")); err != nil {
+		t.Errorf("a change is confirmed by its own entry: %v", err)
+	}
+}
