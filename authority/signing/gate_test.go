@@ -91,56 +91,56 @@ func TestGate(t *testing.T) {
 func TestAdmission(t *testing.T) {
 	w := build(t)
 	other := authority.Caller{Principal: ledgertest.Admin}
-	for name, try := range map[string]func() (error, string){
-		"an admin is no signer": func() (error, string) {
+	for name, try := range map[string]func() (string, error){
+		"an admin is no signer": func() (string, error) {
 			_, err := w.signer.Sign(ctx, other, newID(), "ci", []signing.Input{hello})
-			return err, "denied"
+			return "denied", err
 		},
-		"nobody": func() (error, string) {
+		"nobody": func() (string, error) {
 			_, err := w.signer.Sign(ctx, authority.Caller{}, newID(), "ci", []signing.Input{hello})
-			return err, "denied"
+			return "denied", err
 		},
-		"a key out of scope": func() (error, string) {
+		"a key out of scope": func() (string, error) {
 			_, err := w.signer.Sign(ctx, robot, newID(), "other", []signing.Input{hello})
-			return err, "denied"
+			return "denied", err
 		},
-		"no key": func() (error, string) {
+		"no key": func() (string, error) {
 			_, err := w.signer.Sign(ctx, robot, newID(), "ci-none", []signing.Input{hello})
-			return err, "key_not_found"
+			return "key_not_found", err
 		},
-		"nothing": func() (error, string) { _, err := w.sign(); return err, "invalid" },
-		"too many": func() (error, string) {
+		"nothing": func() (string, error) { _, err := w.sign(); return "invalid", err },
+		"too many": func() (string, error) {
 			_, err := w.sign(make([]signing.Input, signing.MaxItems+1)...)
-			return err, "invalid"
+			return "invalid", err
 		},
-		"neither": func() (error, string) { _, err := w.sign(signing.Input{}); return err, "invalid" },
-		"both": func() (error, string) {
+		"neither": func() (string, error) { _, err := w.sign(signing.Input{}); return "invalid", err },
+		"both": func() (string, error) {
 			_, err := w.sign(signing.Input{Message: []byte("x"), Digest: make([]byte, 32)})
-			return err, "invalid"
+			return "invalid", err
 		},
-		"short digest": func() (error, string) {
+		"short digest": func() (string, error) {
 			_, err := w.sign(signing.Input{Digest: make([]byte, 5)})
-			return err, "bad_digest"
+			return "bad_digest", err
 		},
-		"empty digest": func() (error, string) { _, err := w.sign(signing.Input{Digest: []byte{}}); return err, "bad_digest" },
-		"another hash": func() (error, string) {
+		"empty digest": func() (string, error) { _, err := w.sign(signing.Input{Digest: []byte{}}); return "bad_digest", err },
+		"another hash": func() (string, error) {
 			_, err := w.sign(signing.Input{Digest: make([]byte, 32), Hash: lifecycle.SHA384})
-			return err, "bad_digest"
+			return "bad_digest", err
 		},
-		"a long message": func() (error, string) {
+		"a long message": func() (string, error) {
 			_, err := w.sign(signing.Input{Message: make([]byte, signing.MaxMessageBytes+1)})
-			return err, "too_large"
+			return "too_large", err
 		},
-		"a token of a file key": func() (error, string) {
+		"a token of a file key": func() (string, error) {
 			_, err := w.signer.SignJWT(ctx, robot, newID(), "ci", []byte(`{}`), "", 0)
-			return err, "wrong_purpose"
+			return "wrong_purpose", err
 		},
-		"a JWS by policy": func() (error, string) {
+		"a JWS by policy": func() (string, error) {
 			_, err := w.signer.SignJWS(ctx, robot, newID(), "ci", []signing.Input{hello})
-			return err, "input_refused"
+			return "input_refused", err
 		},
 	} {
-		err, want := try()
+		want, err := try()
 		t.Run(name, func(t *testing.T) { code(t, err, want) })
 	}
 	w.ledger.SetStale(true)

@@ -130,6 +130,7 @@ type job struct {
 	version  *lifecycle.Version
 	instance *lifecycle.Instance
 	position state.Position
+	view     *state.View // that all of this was found in
 	ref      hsm.Ref
 }
 
@@ -201,11 +202,19 @@ func (s *Signer) look(v *state.View, caller authority.Caller, id lifecycle.KeyID
 	if i == nil || !i.MaySign(ver) {
 		return nil, whyNotHere(v, k, ver, i, n)
 	}
-	if err := s.Usable(id, ver.Number); err != nil {
-		return nil, refuse("instance_not_here", "try another node", "%s cannot use its instance of %s version %d: %v", n.Name, id, ver.Number, err)
+	if err := s.usable(n, id, ver.Number); err != nil {
+		return nil, err
 	}
-	return &job{caller: caller, key: k, version: ver, instance: i, position: v.Position(),
+	return &job{caller: caller, key: k, version: ver, instance: i, position: v.Position(), view: v,
 		ref: hsm.Ref{ID: hsm.ObjectID(i.CKAID), SPKI: i.SPKI, Alg: k.Alg}}, nil
+}
+
+// usable asks what stands in no state: whether this node can use its instance now.
+func (s *Signer) usable(n *lifecycle.Node, id lifecycle.KeyID, version uint64) error {
+	if err := s.Usable(id, version); err != nil {
+		return refuse("instance_not_here", "try another node", "%s cannot use its instance of %s version %d: %v", n.Name, id, version, err)
+	}
+	return nil
 }
 
 func (j *job) signature(in Input) Signature {

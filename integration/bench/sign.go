@@ -54,7 +54,7 @@ func (b *bench) sign() error {
 	sides := []*side{
 		{name: "bare", target: plain, callers: signers, request: same(plain.request("POST", "/sign", one)), pid: bare.cmd.Process.Pid},
 		{name: "sampled", target: api, callers: signers, request: same(api.request("POST", wire.Path(wire.PathSign, "sign-sampled"), one)), pid: pid, node: signNode},
-		{name: "each", target: api, callers: signers, request: same(api.request("POST", wire.Path(wire.PathSign, "sign-each"), one)), pid: pid},
+		{name: "each", target: api, callers: signers, request: same(api.request("POST", wire.Path(wire.PathSign, "sign-each"), one)), pid: pid, node: signNode},
 		{name: "batch", target: api, callers: batchers, request: same(api.request("POST", wire.Path(wire.PathSign, "sign-sampled"), many)), pid: pid, node: signNode},
 	}
 	var rawCosts [2][]float64 // in one session, and in as many as a node uses here
