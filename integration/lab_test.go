@@ -116,6 +116,13 @@ func (c *lab) layOut() *node {
 func (c *lab) join() *node {
 	c.t.Helper()
 	n := c.layOut()
+	c.enrol(n)
+	return n
+}
+
+// enrol is join for a node that was laid out.
+func (c *lab) enrol(n *node) {
+	c.t.Helper()
 	token, err := c.admin.CreateJoinToken(ctx(c.t), wire.CreateJoinToken{})
 	if err != nil {
 		c.t.Fatalf("make a join token: %v", err)
@@ -133,7 +140,6 @@ func (c *lab) join() *node {
 	c.writeBundle()
 	c.admin.Close()
 	c.admin = c.client()
-	return n
 }
 
 // promote gives a node a vote and the right to sign.
@@ -163,6 +169,12 @@ func (c *lab) writeBundle() {
 // client makes a client of the first admin for the nodes named, or for all.
 func (c *lab) client(nodes ...*node) *client.Client {
 	c.t.Helper()
+	return c.patientClient(3*time.Second, nodes...)
+}
+
+// patientClient waits so long for each answer.
+func (c *lab) patientClient(attempt time.Duration, nodes ...*node) *client.Client {
+	c.t.Helper()
 	if len(nodes) == 0 {
 		nodes = c.nodes
 	}
@@ -171,7 +183,7 @@ func (c *lab) client(nodes ...*node) *client.Client {
 		addrs = append(addrs, n.api)
 	}
 	k, err := client.New(client.Config{Addrs: addrs, CAFile: c.path("ca.pem"), CertFile: c.path("admin", "admin.crt"), KeyFile: c.path("admin", "admin.key"),
-		Timeout: 20 * time.Second, AttemptTimeout: 3 * time.Second})
+		Timeout: 20 * time.Second, AttemptTimeout: attempt})
 	if err != nil {
 		c.t.Fatal(err)
 	}
