@@ -27,10 +27,6 @@ type ServerOptions struct {
 // DefaultConnections is the most connections one listener holds.
 const DefaultConnections = 10_000
 
-// netSlopBytes is what net/http reads beyond MaxHeaderBytes; CheckHeader refuses
-// what lies between the two with a proper error.
-const netSlopBytes = 4096
-
 // writeTimeout ends an answer that nobody reads. Held requests and streams move it
 // themselves.
 const writeTimeout = wire.MaxHold + 15*time.Second
@@ -101,7 +97,8 @@ func orDefault(d, def time.Duration) time.Duration {
 	return d
 }
 
-// CheckHeader refuses headers past the limit that net/http's own slop let through.
+// CheckHeader refuses headers past the limit that net/http let through: it reads
+// 4 KiB more than MaxHeaderBytes says.
 func CheckHeader(r *http.Request) error {
 	n := len(r.Method) + len(r.RequestURI)
 	for name, values := range r.Header {

@@ -97,6 +97,6 @@ func verifyJWT(s *session) error {
 	return s.show(view{
 		value: map[string]any{"valid": true, "kid": claims.KID, "typ": claims.Type, "claims": claims.Payload},
 		names: []string{claims.KID},
-		rows:  [][]string{{"token", "valid"}, {"kid", claims.KID}, {"typ", claims.Type}, {"claims", fmt.Sprintf("%s", claims.Payload)}},
+		rows:  [][]string{{"token", "valid"}, {"kid", claims.KID}, {"typ", claims.Type}, {"claims", string(claims.Payload)}},
 	})
 }

@@ -205,7 +205,7 @@ func unknownKey(key string) error {
 	if best == "" {
 		return fmt.Errorf("unknown key %q", key)
 	}
-	return fmt.Errorf("unknown key %q: did you mean %q?", key, best)
+	return fmt.Errorf("unknown key %q (did you mean %q?)", key, best)
 }
 
 func keys(t reflect.Type, prefix string) (out []string) {

@@ -20,6 +20,7 @@ func (l *law) version(t *rapid.T, view *state.View, v *lifecycle.Version, cmd *c
 	want := l.states[id]
 	if want == nil {
 		fail("nobody made it")
+		return
 	}
 	if v.State != want.state || v.State == lifecycle.Suspended && v.SuspendedFrom != want.from || v.State != lifecycle.Suspended && v.SuspendedFrom != 0 {
 		fail("it is %s (from %s), the model says %s (from %s)", v.State, v.SuspendedFrom, want.state, want.from)

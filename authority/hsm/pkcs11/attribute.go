@@ -87,7 +87,7 @@ func decodePublic(kind uint, first, second []byte) (crypto.PublicKey, error) {
 		return &rsa.PublicKey{N: new(big.Int).SetBytes(first), E: int(exponent.Int64())}, nil
 	case ckkECEdwards:
 		if !bytes.Equal(first, oidEd25519) && string(first) != ed25519PrintableParams {
-			return nil, fmt.Errorf("Edwards curve %x: %w", first, hsm.ErrUnsupported)
+			return nil, fmt.Errorf("curve %x of Edwards form: %w", first, hsm.ErrUnsupported)
 		}
 		point, err := octets(second, ed25519.PublicKeySize)
 		return ed25519.PublicKey(point), err
