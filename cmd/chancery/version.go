@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"runtime"
 	"runtime/debug"
 	"strings"
@@ -10,8 +11,9 @@ import (
 	"github.com/chancery-project/chancery/authority/hsm"
 )
 
-// version is set by the linker: -X main.version=v1.2.3.
-var version = "devel"
+// Set by the linker: -X main.version=v1.2.3 -X main.commit=... Without commit the
+// one that the go tool stamped counts.
+var version, commit = "devel", ""
 
 // build is what a binary knows of itself.
 type build struct {
@@ -25,7 +27,7 @@ type build struct {
 }
 
 func buildInfo() build {
-	b := build{Version: version, Commit: "unknown", Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH, Drivers: hsm.Drivers()}
+	b := build{Version: version, Commit: cmp.Or(commit, "unknown"), Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH, Drivers: hsm.Drivers()}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return b
@@ -33,7 +35,7 @@ func buildInfo() build {
 	for _, s := range info.Settings {
 		switch s.Key {
 		case "vcs.revision":
-			b.Commit = s.Value
+			b.Commit = cmp.Or(commit, s.Value)
 		case "vcs.modified":
 			b.Dirty = s.Value == "true"
 		}
