@@ -42,7 +42,16 @@ func (b *bench) fail() error {
 
 // rest waits until the servers have nothing to do, and looks at their memory.
 func (b *bench) rest(c *cluster) error {
-	time.Sleep(5 * time.Second)
+	const rest = 5 * time.Second
+	time.Sleep(rest)
+	var used [nodes]time.Duration
+	for i := range used {
+		used[i] = b.cpuOfNode(i + 1)
+	}
+	time.Sleep(rest)
+	for i := range used {
+		b.say("n%d at rest: %.1f %% of a core", i+1, 100*(b.cpuOfNode(i+1)-used[i]).Seconds()/rest.Seconds())
+	}
 	var most float64
 	for node := 1; node <= nodes; node++ {
 		pid, err := c.pid(node)
@@ -92,11 +101,11 @@ func (b *bench) killLeaders(c *cluster) error {
 	return nil
 }
 
-// writeUntilAccepted tries the nodes that live, one after the other. It makes tokens,
-// which can be made again when an answer was lost.
+// writeUntilAccepted tries the nodes that live, one after the other. It makes keys of
+// new names, so that a lost answer does not stand in the way.
 func (c *cluster) writeUntilAccepted(dead int, limit time.Time) error {
 	var last error
-	for ; time.Now().Before(limit); time.Sleep(pollEvery) {
+	for attempt := 0; time.Now().Before(limit); time.Sleep(pollEvery) {
 		for node := 1; node <= nodes; node++ {
 			if node == dead {
 				continue
@@ -106,7 +115,9 @@ func (c *cluster) writeUntilAccepted(dead int, limit time.Time) error {
 				last = err
 				continue
 			}
-			err = one.do(c.api(node).request("POST", wire.PathTokens, `{"principal":"bench","label":"kill"}`))
+			attempt++
+			key := fmt.Sprintf(`{"name":"kill-%d-%d","purpose":"artifact","alg":"ES256","owner":"bench@example.com","business_reason":"measure"}`, limit.UnixMilli(), attempt)
+			err = one.do(c.api(node).request("POST", wire.PathKeys, key))
 			_ = one.conn.Close() // whatever was in flight is answered or lost
 			if err == nil {
 				return nil
