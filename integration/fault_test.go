@@ -18,6 +18,7 @@ import (
 // TestSecondProcess starts a second server, and a rebuild, on a data directory that is
 // in use: both are refused, and the first server does not notice.
 func TestSecondProcess(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 1)
 	c.createKey("ci", "")
 	for _, args := range [][]string{{"server"}, {"node", "rebuild"}, {"keystore", "check"}} {
@@ -33,6 +34,7 @@ func TestSecondProcess(t *testing.T) {
 // and a signature waiting in its queue. Meanwhile the others elect a leader and move
 // on; when the old one wakes up it may say nothing that was not true any more.
 func TestFrozenLeader(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 3)
 	c.createKey("ci", "")
 	c.createKey("gone", "")
@@ -123,6 +125,7 @@ func ask(t *testing.T, c *lab, n *node) chan string {
 // TestFullDisk fills the disk of a follower, and then of the leader. The others go on;
 // what has no space either stops or waits, and comes back when there is some.
 func TestFullDisk(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 2)
 	n3 := c.layOut()
 	smallDisk(t, n3.data())

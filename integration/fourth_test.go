@@ -18,6 +18,7 @@ import (
 // use, publishes it, signs after the lead and not before, and leaves. Nobody else's
 // kid changes, while another key is rotated.
 func TestFourthNode(t *testing.T) {
+	t.Parallel()
 	const lead = 2 * time.Second
 	c := startCluster(t, 3)
 	c.createKey("ci", `{"lead":"2s"}`)

@@ -99,6 +99,7 @@ func (s secrets) notShownBy(t *testing.T, pid int) {
 // TestSecretsStayHidden uses every secret of a cluster with soft key stores and then
 // looks for them: in logs, in what /proc shows, in the data directories, in a snapshot.
 func TestSecretsStayHidden(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 2)
 	hidden := secrets{}
 	for _, n := range c.nodes {

@@ -102,6 +102,7 @@ func needSoftHSM(t *testing.T) {
 // token, then gets an empty one: it says why it does not sign, asks the token once, and
 // makes no key of its own accord.
 func TestSoftHSMCluster(t *testing.T) {
+	t.Parallel()
 	needSoftHSM(t)
 	d := startDev(t, "pkcs11")
 	d.must("key", "create", "ci", "--purpose", "artifact", "--alg", "ES256", "--owner", "lab@example.com", "--reason", "integration test")
@@ -174,7 +175,7 @@ func (d *devCluster) wrongPIN() {
 	r := run(t, []string{"SOFTHSM2_CONF=" + d.path("n2", "softhsm2.conf"), "CHANCERY_KEYSTORE_MODULE=" + spy,
 		"PKCS11SPY=" + d.module(), "PKCS11SPY_OUTPUT=" + d.path("spy")}, "server", "--config", d.path("n2", "chancery.toml"))
 	const sentence = "token 'chancery-n2' refused the PIN. Not retried, because a token locks after a few attempts. Fix pin_file, then restart."
-	if r.code == 0 || !strings.Contains(r.stderr, sentence) {
+	if r.code != 77 || !strings.Contains(r.stderr, sentence) {
 		t.Errorf("with a wrong PIN the server ended with %d:\n%s", r.code, r.stderr)
 	}
 	calls, err := os.ReadFile(d.path("spy"))

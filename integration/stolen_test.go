@@ -87,6 +87,7 @@ func (th *thief) refused(what string, err error, because string) {
 // TestStolenFollower shows what somebody can do who has a node's disk: lie about that
 // node, and nothing else.
 func TestStolenFollower(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, 3)
 	c.createKey("ci", "")
 	c.leader()
