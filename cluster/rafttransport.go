@@ -35,10 +35,14 @@ type TransportConfig struct {
 	Logger  hclog.Logger
 }
 
-// Transport is raft.NetworkTransport with three differences.
+// Transport is raft.NetworkTransport with four differences.
 //
 // The heartbeat fast path is off: it lets heartbeats overtake the main loop, and
 // committed logs were seen to diverge with it (hashicorp/raft #695).
+//
+// Replication is not pipelined. A pipeline that ends on a refusal can leave its
+// sender blocked for good: the follower then hears heartbeats and never another
+// entry, and the leader never shuts down (hashicorp/raft #612).
 //
 // Each sender is tied to its TLS identity: a connection begins by naming the server
 // that speaks and the server that is meant. The first must be a member and belong to
@@ -99,6 +103,7 @@ func (t *Transport) network(stream raft.StreamLayer) *raft.NetworkTransport {
 		Logger:                  t.config.Logger,
 		Stream:                  stream,
 		MaxPool:                 3,
+		MaxRPCsInFlight:         1, // no pipelines, see Transport
 		Timeout:                 t.config.Timeout,
 		MsgpackUseNewTimeFormat: true,
 	})
