@@ -73,13 +73,17 @@ func (c *Cluster) setUp(ctx context.Context) error {
 	if err := c.prepareKeyStores(); err != nil {
 		return err
 	}
+	given := map[string]bool{}
 	for i := 1; i <= c.Nodes; i++ {
-		if err := c.layOut(i); err != nil {
+		if err := c.layOut(i, given); err != nil {
 			return err
 		}
 		conf, err := daemon.LoadConfig(c.config(i), nil)
 		if err != nil {
 			return err
+		}
+		for _, addr := range []string{conf.Listen.API, conf.Listen.Public, conf.Listen.Node, conf.Listen.Gossip, conf.Listen.Metrics} {
+			given[addr] = true // of an earlier run, perhaps
 		}
 		c.configs = append(c.configs, conf)
 		c.nodes = append(c.nodes, &process{options: &c.Options, number: i})

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	mathrand "math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -87,8 +88,9 @@ pin_file = "pin"
 level = "info"
 `))
 
-// layOut writes configuration and key store of node i, unless they are there.
-func (o *Options) layOut(i int) error {
+// layOut writes configuration and key store of node i, unless they are there. given
+// are the addresses of the nodes before it, and gets those of this one.
+func (o *Options) layOut(i int, given map[string]bool) error {
 	if _, err := os.Stat(o.config(i)); err == nil {
 		return nil
 	} else if !errors.Is(err, fs.ErrNotExist) {
@@ -100,7 +102,7 @@ func (o *Options) layOut(i int) error {
 	if err := o.layOutKeyStore(i); err != nil {
 		return err
 	}
-	addr, err := freeAddresses(5)
+	addr, err := freeAddresses(5, given)
 	if err != nil {
 		return err
 	}
@@ -124,21 +126,39 @@ func (o *Options) layOutKeyStore(i int) error {
 	return o.initToken(i, "chancery-"+nodeName(i), path)
 }
 
-// freeAddresses finds ports that are free for TCP and for UDP, which gossip needs.
-// They are held until all are found, so that none is given twice.
-func freeAddresses(n int) (out []string, err error) {
-	for len(out) < n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, fmt.Errorf("find a free port: %w", err)
+// Ports of a development cluster lie below those that kernels give to outgoing
+// connections, so that a node which is down finds its ports free when it comes back.
+const (
+	firstPort = 12000
+	portCount = 20000
+	portTries = 1000
+)
+
+// freeAddresses finds ports that are free for TCP and for UDP, which gossip needs, and
+// not given to another node that is not running yet.
+func freeAddresses(n int, given map[string]bool) (out []string, err error) {
+	for try := 0; len(out) < n; try++ {
+		if try == portTries {
+			return nil, fmt.Errorf("find a free port: none of %d ports tried from %d on is free on 127.0.0.1", portTries, firstPort)
 		}
-		defer l.Close()
-		u, err := net.ListenPacket("udp", l.Addr().String())
-		if err != nil {
-			continue
+		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(firstPort+mathrand.IntN(portCount)))
+		if !given[addr] && isFree(addr) {
+			given[addr] = true
+			out = append(out, addr)
 		}
-		defer u.Close()
-		out = append(out, l.Addr().String())
 	}
 	return out, nil
+}
+
+func isFree(addr string) bool {
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return false
+	}
+	defer l.Close()
+	u, err := net.ListenPacket("udp", addr)
+	if err != nil {
+		return false
+	}
+	return u.Close() == nil
 }
