@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"text/template"
@@ -322,6 +323,9 @@ func ctx(t *testing.T) context.Context {
 	return ctx
 }
 
+// given are the addresses of all nodes of this run: one that is down still has its own.
+var given sync.Map
+
 // freeAddresses finds loopback ports that are free for TCP and for UDP, which gossip
 // needs, below the range from which the kernel takes ports for outgoing connections:
 // a node that is down must find its port free when it comes back.
@@ -339,7 +343,9 @@ func freeAddresses(t *testing.T, n int) (out []string) {
 			continue
 		}
 		defer u.Close()
-		out = append(out, addr)
+		if _, taken := given.LoadOrStore(addr, true); !taken {
+			out = append(out, addr)
+		}
 	}
 	if len(out) < n {
 		t.Fatalf("only %d of %d ports are free", len(out), n)
