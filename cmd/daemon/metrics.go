@@ -1,12 +1,9 @@
 package daemon
 
 import (
-	"context"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-
-	"github.com/chancery-project/chancery/fsm/ledger"
 )
 
 // measure registers what the layers below the listeners count. Everything is read
@@ -26,22 +23,11 @@ func (d *Daemon) measure() {
 	gauge("keystore_ok", "1 while the key store answers.", func() float64 { return one(d.store.Health().OK) })
 	gauge("audit_head_seq", "Number of the newest audit record on disk.", func() float64 { return float64(d.journal.Head().Seq) })
 	gauge("audit_ok", "1 while the audit journal can be written.", func() float64 { return one(d.journal.Err() == nil) })
-	gauge("cluster_leader", "1 while this node leads.", func() float64 { return one(d.node.Leadership().Self) })
-	gauge("cluster_term", "Raft term.", func() float64 { return float64(d.node.Leadership().Term) })
-	gauge("cluster_fsm_index", "Index of the newest entry this node has applied and published.", func() float64 { return float64(d.node.View().Position().Index) })
 	gauge("cluster_log_size", "Leaves of the lifecycle log.", func() float64 { return float64(d.node.View().Position().LogSize) })
-	gauge("cluster_staleness_seconds", "Age of the state by the last read-index exchange; -1 = never fresh.", d.staleness)
+	d.metrics.MustRegister(d.node.Collector())
 	gauge("cluster_certificate_expires_seconds", "Time until this node's certificate expires.", func() float64 {
 		return time.Until(d.renewal.current.Load().Leaf.NotAfter).Seconds()
 	})
-}
-
-func (d *Daemon) staleness() float64 {
-	s, err := d.node.Read(context.Background(), ledger.Freshness{Level: ledger.Stale})
-	if err != nil || s.AsOf.IsZero() {
-		return -1
-	}
-	return s.Staleness.Seconds()
 }
 
 func one(b bool) float64 {
