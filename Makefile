@@ -39,9 +39,17 @@ deps: ## install what the tests need beside Go
 	scripts/deps
 
 .PHONY: test
-test: deps check cross race ## all that CI checks; installs what it needs
-	@echo "+ go test $(TESTFLAGS) ./..."
-	@go test -timeout $(TESTTIMEOUT) $(TESTFLAGS) ./...
+test: deps check cross race unit processes ## all that CI checks; installs what it needs
+
+# fsm, cluster and authority have been tested by then, under the race detector.
+.PHONY: unit
+unit: # the packages that race leaves out, except those that start processes
+	go test -timeout $(TESTTIMEOUT) $(TESTFLAGS) ./client/... ./transport/... ./cmd/daemon/... ./cmd/dev/...
+
+# One after the other: they measure themselves against real elections.
+.PHONY: processes
+processes: # real processes: stories of the command line, kills, damage
+	go test -p 1 -timeout $(TESTTIMEOUT) $(TESTFLAGS) ./cmd/chancery/... ./integration/...
 
 .PHONY: check
 check: fmt vet scripts arch ## the quick half of test: format, vet, scripts, shape of the tree
