@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"io"
 	"testing"
 	"time"
 
@@ -50,8 +51,12 @@ func TestKeyModel(t *testing.T) {
 			if c.good {
 				want = porcupine.Ok
 			}
-			if got := porcupine.CheckOperationsTimeout(keyModel, c.ops, 10*time.Second); got != want {
+			got, info := porcupine.CheckOperationsVerbose(keyModel, c.ops, 10*time.Second)
+			if got != want {
 				t.Errorf("the history is %s, want %s", got, want)
+			}
+			if err := porcupine.Visualize(keyModel, info, io.Discard); err != nil {
+				t.Errorf("draw the history: %v", err)
 			}
 		})
 	}

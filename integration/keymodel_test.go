@@ -99,13 +99,7 @@ var keyModel = (&porcupine.NondeterministicModel{
 		}
 		return what + " = ok"
 	},
-	DescribeState: func(state any) string {
-		var all []string
-		for _, s := range state.([]any) {
-			all = append(all, s.(keyState).seen())
-		}
-		return strings.Join(all, " | ")
-	},
+	DescribeState: func(state any) string { return state.(keyState).seen() },
 }).ToModel()
 
 func partitionByKey(history []porcupine.Operation) [][]porcupine.Operation {
