@@ -3,29 +3,41 @@
 package main
 
 import (
+	"bufio"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
-	"strconv"
 	"time"
 )
 
 // rateOf is load.rate in the form that alternate takes.
 func rateOf(l *load, d time.Duration, _ int) (float64, error) { return l.rate(d) }
 
-// bareRead serves one file's bytes from memory, whatever is asked.
+// bareRead sends one answer from a file, header lines and body, whatever is asked.
 func bareRead(args []string) error {
 	if len(args) == 0 {
 		return fmt.Errorf("usage: bare-read FILE [tls]")
 	}
-	body, err := os.ReadFile(args[0])
+	f, err := os.Open(args[0])
 	if err != nil {
 		return err
 	}
-	length := strconv.Itoa(len(body))
+	defer f.Close() // read only
+	answer, err := http.ReadResponse(bufio.NewReader(f), nil)
+	if err != nil {
+		return fmt.Errorf("read the answer: %w", err)
+	}
+	body, err := io.ReadAll(answer.Body)
+	if err != nil {
+		return fmt.Errorf("read the answer: %w", err)
+	}
+	answer.Header.Del("Date") // the server's own
 	h := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		w.Header().Set("Content-Length", length)
+		own := w.Header()
+		for name, values := range answer.Header {
+			own[name] = values
+		}
 		_, _ = w.Write(body) // the caller has gone
 	})
 	return serveBare(h, len(args) > 1)

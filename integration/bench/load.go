@@ -42,6 +42,9 @@ type caller struct {
 	conn net.Conn
 	r    *bufio.Reader
 	body []byte
+
+	keepHead bool
+	head     []byte // of the last answer, to the empty line, when it is to be kept
 }
 
 func (t *target) dial() (*caller, error) {
@@ -64,10 +67,14 @@ func (c *caller) do(request []byte) error {
 		return err
 	}
 	status, length := 0, -1
+	c.head = c.head[:0]
 	for first := true; ; first = false {
 		line, err := c.r.ReadSlice('\n')
 		if err != nil {
 			return err
+		}
+		if c.keepHead {
+			c.head = append(c.head, line...)
 		}
 		line = bytes.TrimRight(line, "\r\n")
 		switch {
