@@ -44,7 +44,7 @@ test: deps check cross race unit processes ## all that CI checks; installs what 
 # fsm, cluster and authority have been tested by then, under the race detector.
 .PHONY: unit
 unit: # the packages that race leaves out, except those that start processes
-	go test -timeout $(TESTTIMEOUT) $(TESTFLAGS) ./client/... ./transport/... ./cmd/daemon/... ./cmd/dev/...
+	go test -timeout $(TESTTIMEOUT) $(TESTFLAGS) ./client/... ./transport/... ./scripts/... ./cmd/daemon/... ./cmd/dev/...
 
 # One after the other: they measure themselves against real elections.
 .PHONY: processes
