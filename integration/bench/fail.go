@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strconv"
 	"time"
 
@@ -190,7 +191,7 @@ func (b *bench) restart(c *cluster) error {
 		return err
 	}
 	size := int64(0)
-	if info, err := os.Stat(c.configs[node-1].DataDir + "/raft/raft.db"); err == nil {
+	if info, err := os.Stat(filepath.Join(c.configs[node-1].DataDir, "raft", "log.db")); err == nil {
 		size = info.Size()
 	}
 	b.table.atMost(fmt.Sprintf("start of a killed node with %d entries", index), time.Since(start).Seconds(), 5, "s", fmt.Sprintf("ready to sign; raft log %d MiB", size>>20))
