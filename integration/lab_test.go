@@ -308,11 +308,26 @@ func (c *lab) end() {
 	if c.admin != nil {
 		c.admin.Close()
 	}
+	for _, n := range c.nodes {
+		noPanic(c.t, n.name, n.text())
+	}
 	if !c.t.Failed() {
 		return
 	}
 	for _, n := range c.nodes {
 		c.t.Log(n.tail(60))
+	}
+}
+
+// noPanic looks for what the Go runtime says of a fault, also in a process that was
+// started again since.
+func noPanic(t *testing.T, name, log string) {
+	t.Helper()
+	for _, words := range []string{"panic: ", "fatal error: ", "WARNING: DATA RACE", "goroutine 1 ["} {
+		if at := strings.Index(log, words); at >= 0 {
+			t.Errorf("%s: %s", name, log[at:min(len(log), at+4000)])
+			return
+		}
 	}
 }
 

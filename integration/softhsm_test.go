@@ -43,6 +43,13 @@ func (d *devCluster) end() {
 	if r := run(d.t, nil, "dev", "stop", "--dir", d.dir); r.code != 0 {
 		d.t.Errorf("dev stop: %s", r.stderr)
 	}
+	for _, name := range []string{"n1", "n2", "n3"} {
+		b, err := os.ReadFile(d.path(name, "log"))
+		if err != nil {
+			d.t.Error(err)
+		}
+		noPanic(d.t, name, string(b))
+	}
 	if !d.t.Failed() {
 		return
 	}
