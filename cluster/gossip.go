@@ -6,8 +6,11 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
+	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/memberlist"
@@ -19,10 +22,16 @@ import (
 // secret: whoever holds the key can say anything, so what it says is only ever a
 // hint. It never changes membership and carries no authority; an address heard
 // here is believed only after the node's own key has answered there.
+//
+// What memberlist hands out are its own live records, which it goes on writing to. So
+// nothing is read from its list: heard is a copy that its events keep up to date.
 type Gossip struct {
 	list *memberlist.Memberlist
 	ring *memberlist.Keyring
 	meta []byte
+
+	mu    sync.Mutex
+	heard map[lifecycle.NodeID]string // who seems to be up, and its node port; guarded by mu
 }
 
 // GossipConfig of a Gossip.
@@ -54,9 +63,9 @@ func StartGossip(c GossipConfig) (*Gossip, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start gossip: %w", err)
 	}
-	g := &Gossip{ring: ring, meta: meta}
+	g := &Gossip{ring: ring, meta: meta, heard: map[lifecycle.NodeID]string{}}
 	conf := memberlist.DefaultLANConfig()
-	conf.Name, conf.Label, conf.Keyring, conf.Delegate = string(c.ID), c.Cluster, ring, g
+	conf.Name, conf.Label, conf.Keyring, conf.Delegate, conf.Events = string(c.ID), c.Cluster, ring, g, g
 	if conf.BindAddr, conf.BindPort, err = hostPort(c.Bind); err != nil {
 		return nil, err
 	}
@@ -114,25 +123,16 @@ func (g *Gossip) Join(addrs []string) error {
 
 // Hint is where a node says its node port is, "" when it is not heard.
 func (g *Gossip) Hint(id lifecycle.NodeID) string {
-	for _, m := range g.list.Members() {
-		if m.Name != string(id) {
-			continue
-		}
-		var meta gossipMeta
-		if json.Unmarshal(m.Meta, &meta) != nil {
-			return ""
-		}
-		return meta.Node
-	}
-	return ""
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.heard[id]
 }
 
-// Alive lists the nodes that gossip believes are up.
-func (g *Gossip) Alive() (ids []lifecycle.NodeID) {
-	for _, m := range g.list.Members() {
-		ids = append(ids, lifecycle.NodeID(m.Name))
-	}
-	return ids
+// Alive lists the nodes that gossip believes are up, in order of their ids.
+func (g *Gossip) Alive() []lifecycle.NodeID {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return slices.Sorted(maps.Keys(g.heard))
 }
 
 // Rotate installs a key and makes it the one that is sent with; older keys are
@@ -151,6 +151,26 @@ func (g *Gossip) Rotate(key []byte) error {
 func (g *Gossip) Close() error {
 	_ = g.list.Leave(200 * time.Millisecond) // a courtesy: the others notice by themselves
 	return g.list.Shutdown()
+}
+
+// memberlist.EventDelegate: called while memberlist holds its own lock.
+
+func (g *Gossip) NotifyJoin(n *memberlist.Node) {
+	var meta gossipMeta
+	if json.Unmarshal(n.Meta, &meta) != nil {
+		meta.Node = "" // it is up, and where it is stays unknown
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.heard[lifecycle.NodeID(n.Name)] = meta.Node
+}
+
+func (g *Gossip) NotifyUpdate(n *memberlist.Node) { g.NotifyJoin(n) }
+
+func (g *Gossip) NotifyLeave(n *memberlist.Node) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	delete(g.heard, lifecycle.NodeID(n.Name))
 }
 
 // memberlist.Delegate: only the meta data is used.
