@@ -20,6 +20,7 @@ const introduceEvery = 2 * time.Second
 // introduce keeps this node's row true: where it is, what it runs, which data
 // directory it has; and keeps gossip joined.
 func (d *Daemon) introduce(ctx context.Context) {
+	d.seeds = d.place.member.Seeds
 	tick := time.NewTicker(introduceEvery)
 	defer tick.Stop()
 	for {
@@ -67,7 +68,7 @@ func (d *Daemon) update() command.UpdateNode {
 // them has heard it.
 func (d *Daemon) reportIncarnation(ctx context.Context) error {
 	last := errors.New("no other node is known")
-	for id := range d.place.member.Seeds {
+	for id := range d.seeds {
 		if id == d.node.NodeID() {
 			continue
 		}
@@ -86,13 +87,17 @@ func (d *Daemon) reportIncarnation(ctx context.Context) error {
 // rebuild it is all that a node knows of the others.
 func (d *Daemon) rememberMembers() error {
 	now := d.node.Members()
-	if len(now) == 0 || maps.Equal(now, d.place.member.Seeds) {
+	if len(now) == 0 || maps.Equal(now, d.seeds) {
 		return nil
 	}
 	d.mux.Recheck() // whoever left loses its connections
 	m := d.place.member
 	m.Seeds = now
-	return d.place.writeMembership(m)
+	if err := d.place.writeMembership(m); err != nil {
+		return err
+	}
+	d.seeds = now
+	return nil
 }
 
 // joinGossip contacts the members that gossip does not hear.

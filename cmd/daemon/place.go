@@ -20,14 +20,15 @@ import (
 	"github.com/chancery-project/chancery/fsm/lifecycle"
 )
 
-// place is a node's data directory with its identity and its membership.
+// place is a node's data directory with its identity and its membership. While the
+// node runs nothing in it is changed: every goroutine reads it.
 type place struct {
 	dir    *disk.Dir
 	store  identity.Store
 	key    *identity.Key
 	ca     *identity.Authority
-	member membership
-	gossip [][]byte // newest first
+	member membership // as it was when the process started
+	gossip [][]byte   // newest first
 }
 
 // membership is membership.json: which cluster the directory belongs to. It is
@@ -147,7 +148,6 @@ func (p *place) writeMembership(m membership) error {
 	if err := disk.WriteFileAtomic(p.path(membershipFile), append(b, '\n'), disk.FileMode); err != nil {
 		return fmt.Errorf("write the membership: %w", err)
 	}
-	p.member = m
 	return nil
 }
 

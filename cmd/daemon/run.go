@@ -53,6 +53,7 @@ type Daemon struct {
 	api       *api.API
 	cancel    context.CancelFunc
 	running   sync.WaitGroup
+	seeds     map[lifecycle.NodeID]cluster.Seed // the members as last written; introduce's own
 	failed    chan error
 }
 
