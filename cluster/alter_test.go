@@ -73,7 +73,7 @@ func (r boltRows) Ascend(t state.Table, from string, fn func(string, []byte) boo
 func (m *member) alterEntry(index uint64, change func(*raft.Log)) {
 	m.lab.t.Helper()
 	update(m.lab.t.(*testing.T), filepath.Join(m.root, "raft", "log.db"), func(tx *bbolt.Tx) error {
-		handle := codec.MsgpackHandle{BasicHandle: codec.BasicHandle{TimeNotBuiltin: false}}
+		var handle codec.MsgpackHandle
 		b, key := tx.Bucket([]byte("logs")), binary.BigEndian.AppendUint64(nil, index)
 		var entry raft.Log
 		if err := codec.NewDecoderBytes(b.Get(key), &handle).Decode(&entry); err != nil {

@@ -194,7 +194,7 @@ func set(f reflect.Value, value string) error {
 func unknownKey(key string) error {
 	last := key[strings.LastIndexByte(key, '.')+1:]
 	if slices.Contains(clusterWide, last) {
-		return fmt.Errorf("%q must agree on every node and is not set in a file: chancery cluster set %s=...", key, last)
+		return fmt.Errorf("%q must agree on every node and is not set in a file: chancery cluster set %s=VALUE", key, last)
 	}
 	best, distance := "", len(key)
 	for _, known := range keys(reflect.TypeFor[Config](), "") {

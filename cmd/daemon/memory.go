@@ -5,8 +5,3 @@ package daemon
 // heap is a few MiB, so without the ballast it would run many times a second under
 // load; with it, garbage of about this size is let lie.
 const ballastBytes = 32 << 20
-
-// ballast is a variable of the package so that it is never collected.
-var ballast []byte
-
-func loadBallast() { ballast = make([]byte, ballastBytes) }

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"time"
 
@@ -68,7 +69,8 @@ func Run(ctx context.Context, c Config, version string, ready func()) error {
 	if err := guardSecrets(); err != nil {
 		return err
 	}
-	loadBallast()
+	ballast := make([]byte, ballastBytes)
+	defer runtime.KeepAlive(ballast)
 	d := &Daemon{config: c, version: version, log: log, metrics: prometheus.NewRegistry(), sets: new(publish.Cache), failed: make(chan error, 8)}
 	d.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if err := d.start(ctx); err != nil {
