@@ -121,7 +121,7 @@ func (a *Authority) issue(t *x509.Certificate, s Subject, public crypto.PublicKe
 		return nil, fmt.Errorf("issue certificate: %w", err)
 	}
 	if now.After(a.cert.NotAfter) || now.Before(a.cert.NotBefore) {
-		return nil, fmt.Errorf("issue certificate: CA %s: %w (valid %s to %s): check the clock, or run chancery cluster rotate-ca",
+		return nil, fmt.Errorf("issue certificate: CA %s: %w (valid %s to %s): check the clock; a CA instance of ten years that has really ended is replaced by a new node",
 			a.cert.Subject.CommonName, ErrExpired, a.cert.NotBefore.Format(time.RFC3339), a.cert.NotAfter.Format(time.RFC3339))
 	}
 	t.SerialNumber = newSerial(now)
