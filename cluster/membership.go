@@ -123,6 +123,15 @@ func (n *Node) startTransfer(to lifecycle.NodeID) error {
 	if row == nil {
 		return fmt.Errorf("no node %s", to.Short())
 	}
+	// Raft itself would tell a server without a vote to stand, and the election that
+	// the silence in between sets off could end anywhere.
+	servers, err := n.Servers()
+	if err != nil {
+		return err
+	}
+	if !servers[row.ServerID()] {
+		return fmt.Errorf("node %s has no vote", row.Name)
+	}
 	return n.raft.LeadershipTransferToServer(raft.ServerID(row.ServerID()), raft.ServerAddress(row.Addrs.Node)).Error()
 }
 
