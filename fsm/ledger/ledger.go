@@ -30,6 +30,9 @@ var (
 	ErrBusy = errors.New("too many commands are waiting")
 	// ErrClock is returned when this leader's wall clock is off and it proposes nothing dated.
 	ErrClock = errors.New("the leader's clock disagrees with the other voters")
+	// ErrNoLease is returned when this node may not release signatures now; another
+	// node may.
+	ErrNoLease = errors.New("this node holds no signing lease")
 	// ErrIndeterminate is returned when leadership was lost after the command was
 	// queued: repeat it with the same RequestID, never report it as failed.
 	ErrIndeterminate = errors.New("the outcome is not known yet")
@@ -94,4 +97,12 @@ type Ledger interface {
 	// Leadership as known here; LeadershipChanged's channel is closed at the next change.
 	Leadership() Leadership
 	LeadershipChanged() <-chan struct{}
+}
+
+// Lease is a node's time-bounded right to release signatures.
+type Lease interface {
+	// Usable is nil when, at the moment of the call, this node may release a
+	// signature that was computed from v; otherwise it wraps ErrNoLease and says
+	// why. It does no I/O and takes no lock.
+	Usable(v *state.View) error
 }

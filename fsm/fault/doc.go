@@ -1,0 +1,47 @@
+// Package fault lets the laboratory in integration/ break this program on purpose.
+//
+// It has two faces. In every ordinary build each function here is empty and is
+// compiled away: no environment variable, file or flag can switch a fault on. With
+// the build tag chancery_faults, which no release is built with, faults are named in
+// the environment, marked points can stop, delay or kill the process, and events
+// that the checkers need are recorded.
+//
+// A laboratory that finds nothing proves nothing until it has been shown to find
+// something: each Seeded name is one error in our own design or code that it must
+// catch.
+package fault
+
+// Seeded faults. Code asks On(name) where the error would be.
+const (
+	NoGate            = "no-gate"             // signatures leave without the release gate
+	LeaseFromReceipt  = "lease-from-receipt"  // a lease counts from the arrival of the grant
+	NoElectionWait    = "no-election-wait"    // a new leader does not wait for leases of earlier terms
+	IndexBeforeRecord = "index-before-record" // the grant's index is read before the lease is recorded
+	NoConfirmation    = "no-confirmation"     // a grant is sent without a round of the voters
+	CountNonvoters    = "count-nonvoters"     // servers without a vote confirm a leader
+	RaftApplied       = "raft-applied"        // raft's applied index is taken for ours
+	NoNonce           = "no-nonce"            // a grant is accepted that answers another question
+	GrantAfterRestart = "grant-after-restart" // a grant made to an earlier process is accepted
+	StaleGood         = "stale-good"          // a stale node says good
+	CachedGood        = "cached-good"         // a cached good answer outlives the revocation
+	DuplicateApply    = "duplicate-apply"     // a fence is acknowledged, or an entry applied, twice as if once
+	AckBeforeDrain    = "ack-before-drain"    // a fence is acknowledged before the gate was drained
+	AckBeforeApply    = "ack-before-apply"    // a fence is acknowledged before the revocation is applied
+	NoWait            = "no-wait"             // a fence is over without waiting for leases that are out
+	StrictSkipped     = "strict-skipped"      // a strict signature is released before it is recorded
+)
+
+// Marked points, where a process can be stopped, delayed or killed.
+const (
+	SignAdmitted  = "sign-admitted"  // after S1
+	SignInHSM     = "sign-in-hsm"    // inside C_Sign
+	SignSigned    = "sign-signed"    // after C_Sign
+	SignAtGate    = "sign-at-gate"   // before S5
+	FenceAck      = "fence-ack"      // before a fence is acknowledged
+	LeaseGrant    = "lease-grant"    // before a grant is sent
+	FenceBounded  = "fence-bounded"  // between B1 and B2
+	FenceAsked    = "fence-asked"    // between B2 and B5
+	FenceRecorded = "fence-recorded" // between B4 and B5
+	SnapshotAsked = "snapshot-asked" // before a snapshot is installed
+	ApplyBatch    = "apply-batch"    // before a batch is applied
+)
