@@ -37,6 +37,7 @@ const (
 	RequestIDReused      Code = "request_id_reused"
 	StaleRequestID       Code = "stale_request_id"
 	CheckpointStale      Code = "checkpoint_superseded"
+	NotFenced            Code = "not_fenced"
 	Behind               Code = "behind"
 	EpochChanged         Code = "epoch_changed"
 	PreconditionFailed   Code = "precondition_failed"
@@ -132,6 +133,7 @@ var Codes = []CodeInfo{
 	{RequestIDReused, http.StatusConflict, false, "the request id came with another body before"},
 	{StaleRequestID, http.StatusConflict, false, "the request id is too old, or lies in the future"},
 	{CheckpointStale, http.StatusConflict, true, "a later checkpoint has taken its place"},
+	{NotFenced, http.StatusConflict, true, "a node is removed only when it has certainly stopped signing"},
 	{Behind, http.StatusPreconditionFailed, true, "the position asked for was not reached in time"},
 	{EpochChanged, http.StatusPreconditionFailed, false, "the cluster was restored: re-anchor before going on"},
 	{PreconditionFailed, http.StatusPreconditionFailed, false, "If-Match does not name the present revision"},
