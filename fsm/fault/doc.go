@@ -4,7 +4,8 @@
 // compiled away: no environment variable, file or flag can switch a fault on. With
 // the build tag chancery_faults, which no release is built with, faults are named in
 // the environment, marked points can stop, delay or kill the process, and events
-// that the checkers need are recorded.
+// that the checkers need are recorded. Orders come over a unix socket that the
+// environment names (Command), so a fault can begin and end while the process runs.
 //
 // A laboratory that finds nothing proves nothing until it has been shown to find
 // something: each Seeded name is one error in our own design or code that it must

@@ -1,4 +1,4 @@
-//go:build !chancery_faults
+//go:build !chancery_faults || !linux
 
 package fault
 
@@ -16,6 +16,12 @@ func Reached(string) {}
 // Record notes an event for the laboratory; nobody listens in this build.
 func Record(string, ...any) {}
 
-// Clock distorts a reading of a clock that lease time is measured with; this build
-// leaves it as it is.
-func Clock(d time.Duration) time.Duration { return d }
+// Now is the clock of recorded events; this build records none.
+func Now() int64 { return 0 }
+
+// Raw and Boot distort readings of CLOCK_MONOTONIC_RAW and CLOCK_BOOTTIME, which lease
+// time is measured with; this build leaves them as they are.
+func Raw(d time.Duration) time.Duration { return d }
+
+// Boot is Raw for the other clock.
+func Boot(d time.Duration) time.Duration { return d }

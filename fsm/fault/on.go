@@ -1,27 +1,58 @@
-//go:build chancery_faults
+//go:build chancery_faults && linux
 
 package fault
 
 import (
 	"os"
-	"slices"
 	"strings"
-	"time"
+	"sync"
+	"sync/atomic"
 )
 
 // Enabled reports whether this build can be broken.
 const Enabled = true
 
-var on = strings.Split(os.Getenv("CHANCERY_FAULTS"), ",")
+// What the environment sets in this build.
+const (
+	envFaults  = "CHANCERY_FAULTS"        // comma list of seeded faults that are on from the start
+	envControl = "CHANCERY_FAULT_CONTROL" // path of the unix socket on which this process takes orders
+	envRecord  = "CHANCERY_FAULT_RECORD"  // file to which events are appended
+)
 
-// On reports whether the seeded fault is named in CHANCERY_FAULTS, a comma list.
-func On(name string) bool { return slices.Contains(on, name) }
+// seeded is the set of faults that are on. It is replaced, never changed, so that On
+// costs one load.
+var seeded atomic.Pointer[map[string]bool]
 
-// Reached marks a point in the code.
-func Reached(string) {}
+var seeding sync.Mutex // one change of seeded at a time
 
-// Record notes an event for the laboratory.
-func Record(string, ...any) {}
+func init() {
+	for name := range strings.SplitSeq(os.Getenv(envFaults), ",") {
+		if name != "" {
+			Seed(name, true)
+		}
+	}
+	if path := os.Getenv(envControl); path != "" {
+		go obey(path)
+	}
+}
 
-// Clock distorts a reading of a clock that lease time is measured with.
-func Clock(d time.Duration) time.Duration { return d }
+// On reports whether the seeded fault is switched on.
+func On(name string) bool {
+	set := seeded.Load()
+	return set != nil && (*set)[name]
+}
+
+// Seed switches a seeded fault on or off.
+func Seed(name string, on bool) {
+	seeding.Lock()
+	defer seeding.Unlock()
+	next := map[string]bool{name: on}
+	if set := seeded.Load(); set != nil {
+		for k, v := range *set {
+			if k != name {
+				next[k] = v
+			}
+		}
+	}
+	seeded.Store(&next)
+}
