@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"net/http"
@@ -61,7 +62,7 @@ func NewStamper(node string) *Stamper { return &Stamper{node: []string{node}} }
 
 // Snapshot stamps an answer computed from a snapshot.
 func (s *Stamper) Snapshot(h http.Header, snap ledger.Snapshot) {
-	s.View(h, snap.Position())
+	s.position(h, snap.Position())
 	switch FreshnessOf(snap) {
 	case wire.Stale:
 		h[wire.HeaderFreshness] = staleNow
@@ -75,8 +76,14 @@ func (s *Stamper) Snapshot(h http.Header, snap ledger.Snapshot) {
 	}
 }
 
-// View stamps an answer computed at a position of unknown age.
+// View stamps an answer of which only the position is known: nothing is claimed
+// about its age, so it counts as stale.
 func (s *Stamper) View(h http.Header, p state.Position) {
+	s.position(h, p)
+	h[wire.HeaderFreshness] = staleNow
+}
+
+func (s *Stamper) position(h http.Header, p state.Position) {
 	at := s.at.Load()
 	if at == nil || at.index != p.Index || at.epoch != p.Epoch {
 		at = &stamp{epoch: p.Epoch, index: p.Index,
@@ -94,6 +101,17 @@ func (s *Stamper) time(t time.Time) []string {
 		s.asOf.Store(at)
 	}
 	return at.text
+}
+
+// Refusal stamps an error with where the node stands: its position, and since when
+// its state may be out of date. It is no answer about anything, and so stale.
+func (s *Stamper) Refusal(ctx context.Context, h http.Header, l ledger.Ledger) {
+	snap, err := l.Read(ctx, ledger.Freshness{Level: ledger.Stale})
+	if err != nil { // a node that is stopping still knows its position
+		s.View(h, l.View().Position())
+		return
+	}
+	s.Snapshot(h, snap)
 }
 
 // JSON marks the body as JSON that no cache keeps.

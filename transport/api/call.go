@@ -327,7 +327,7 @@ func (c *call) fail(err error) {
 	if c.streamed {
 		return // the status line is gone; the stream just ends
 	}
-	c.stamper.View(c.w.Header(), p)
+	c.stamper.Refusal(c.r.Context(), c.w.Header(), c.Service.Ledger())
 	transport.WriteError(c.w, e)
 }
 

@@ -196,7 +196,7 @@ func (c *call) fail(err error) {
 	if c.status = e.HTTPStatus(); c.status == http.StatusNotFound {
 		e.Hint = "" // hints name commands of people who have an identity
 	}
-	c.stamper.View(c.w.Header(), c.Ledger.View().Position())
+	c.stamper.Refusal(c.r.Context(), c.w.Header(), c.Ledger)
 	transport.WriteError(c.w, e)
 }
 

@@ -1,12 +1,15 @@
 package wire
 
-import "strconv"
+import (
+	"strconv"
+	"time"
+)
 
 // Header names, in the form net/http keeps them.
 const (
 	HeaderRequestID   = "Chancery-Request-Id"  // UUIDv7 of a mutation, made by the caller
 	HeaderReplayed    = "Chancery-Replayed"    // "true": the stored outcome of an earlier request
-	HeaderConsistency = "Chancery-Consistency" // asked for: stale, bounded or linearizable
+	HeaderConsistency = "Chancery-Consistency" // asked for: stale, bounded, bounded=2s or linearizable
 	HeaderMinIndex    = "Chancery-Min-Index"   // do not answer from an older state
 	HeaderMinEpoch    = "Chancery-Min-Epoch"   // the epoch that Min-Index belongs to
 	HeaderIndex       = "Chancery-Index"       // of the state the answer was computed from
@@ -23,9 +26,14 @@ const (
 	Linearizable = "linearizable"
 )
 
+// BoundedBy is the consistency level "a state of at most this age", for
+// HeaderConsistency. 1 ms to MaxBound are accepted.
+func BoundedBy(d time.Duration) string { return Bounded + "=" + d.String() }
+
 // Media types.
 const (
 	TypeJSON   = "application/json"
+	TypeJOSE   = "application/jose" // a compact JWS (RFC 7515 section 9.2.1)
 	TypeEvents = "text/event-stream"
 	TypeJWKS   = "application/jwk-set+json"
 	TypePEM    = "application/x-pem-file"

@@ -25,4 +25,5 @@ const (
 	IdleTimeout   = 60 * time.Second // a kept-alive connection without a request
 	MaxHold       = 60 * time.Second // longest that a request is held for a level or an event
 	DefaultHold   = 30 * time.Second
+	MaxBound      = time.Minute // widest bounded read: nothing good is said of an older state
 )
