@@ -29,11 +29,12 @@ type network struct {
 	cuts   map[[2]*member]path
 	alone  map[*member]bool
 	conns  map[net.Conn][2]*member // who dialled whom
+	asked  map[*member]int         // questions a member has put to others
 }
 
 func newNetwork() *network {
 	return &network{ports: map[*member]net.Listener{}, addrs: map[string]string{}, callee: map[string]lifecycle.NodeID{},
-		cuts: map[[2]*member]path{}, alone: map[*member]bool{}, conns: map[net.Conn][2]*member{}}
+		cuts: map[[2]*member]path{}, alone: map[*member]bool{}, conns: map[net.Conn][2]*member{}, asked: map[*member]int{}}
 }
 
 var errCut = errors.New("the link is cut")
@@ -170,11 +171,24 @@ func (w *network) enforce() {
 	}
 }
 
+func (w *network) count(from *member) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.asked[from]++
+}
+
+func (w *network) questions(from *member) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.asked[from]
+}
+
 // caller is Peers by calling the other node's methods. A cut link swallows the
 // question, so the caller waits as long as it would.
 type caller struct{ from *member }
 
 func (c caller) call(ctx context.Context, id lifecycle.NodeID, f func(*Node) error) error {
+	c.from.lab.network.count(c.from)
 	to := c.from.lab.member(id)
 	if to == nil || c.from.lab.network.blocked(c.from, to, peerPath) {
 		<-ctx.Done()

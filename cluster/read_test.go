@@ -63,6 +63,28 @@ func TestEveryNodeReads(t *testing.T) {
 	}
 }
 
+// TestBoundedReadsCostNoRoundTrip cuts a follower's questions off, so that one asked
+// by a read would not be answered, and counts them.
+func TestBoundedReadsCostNoRoundTrip(t *testing.T) {
+	l := newCluster(t, 3)
+	f := l.others(l.leader())[0]
+	token, index := l.write()
+	l.awaitRow(token, f)
+	l.awaitFresh(f)
+	l.network.cut(peerPath, f, l.others(f)...)
+	before := l.network.questions(f)
+	const reads = 2000
+	for range reads {
+		if s, err := f.read(ledger.Freshness{MinIndex: index}); err != nil || !s.Fresh {
+			t.Fatalf("fresh %v, %v", s.Fresh, err)
+		}
+	}
+	// What was asked meanwhile is the renewal of the proof, at its own pace.
+	if asked := l.network.questions(f) - before; asked > reads/100 {
+		t.Errorf("%d reads asked %d questions", reads, asked)
+	}
+}
+
 func TestReadAtPosition(t *testing.T) {
 	l := newCluster(t, 2)
 	m := l.others(l.leader())[0]
