@@ -83,6 +83,7 @@ var failures = []struct {
 
 	{ledger.ErrNotLeader, wire.NotLeader, "no leader is known to this node: nothing was done", "try again in a moment, or another node"},
 	{ledger.ErrStale, wire.IsStale, "this node has heard nothing from the leader for too long to answer that: nothing was done", "try another node, or ask with Chancery-Consistency: stale"},
+	{ledger.ErrNoLease, wire.NoLease, "this node may not release signatures now: nothing was released", "try another node; chancery status says why"},
 	{ledger.ErrBehind, wire.Behind, "this node did not reach the position asked for in time", "try again, or another node"},
 	{ledger.ErrEpoch, wire.EpochChanged, "the position asked for is of another epoch: the cluster was restored since", "forget remembered positions, and read anew"},
 	{ledger.ErrBusy, wire.Busy, "too much is waiting on this node: nothing was done", "try again in a moment"},

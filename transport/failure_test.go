@@ -111,7 +111,7 @@ func TestEveryRefusal(t *testing.T) {
 func TestEverySentinel(t *testing.T) {
 	all := map[string]error{
 		"ErrUnauthenticated": authority.ErrUnauthenticated, "ErrAudit": authority.ErrAudit,
-		"ErrNotLeader": ledger.ErrNotLeader, "ErrStale": ledger.ErrStale, "ErrBehind": ledger.ErrBehind, "ErrEpoch": ledger.ErrEpoch, "ErrBusy": ledger.ErrBusy,
+		"ErrNotLeader": ledger.ErrNotLeader, "ErrStale": ledger.ErrStale, "ErrNoLease": ledger.ErrNoLease, "ErrBehind": ledger.ErrBehind, "ErrEpoch": ledger.ErrEpoch, "ErrBusy": ledger.ErrBusy,
 		"ErrClock": ledger.ErrClock, "ErrIndeterminate": ledger.ErrIndeterminate, "ErrStopped": ledger.ErrStopped,
 		"hsm.ErrNotFound": hsm.ErrNotFound, "hsm.ErrExists": hsm.ErrExists, "hsm.ErrAmbiguous": hsm.ErrAmbiguous, "hsm.ErrMismatch": hsm.ErrMismatch,
 		"hsm.ErrUnsupported": hsm.ErrUnsupported, "hsm.ErrBusy": hsm.ErrBusy, "hsm.ErrUnavailable": hsm.ErrUnavailable, "hsm.ErrLocked": hsm.ErrLocked,

@@ -3,6 +3,7 @@ package signing_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -17,8 +18,10 @@ import (
 	"github.com/chancery-project/chancery/authority/publish"
 	"github.com/chancery-project/chancery/authority/signing"
 	"github.com/chancery-project/chancery/fsm/command"
+	"github.com/chancery-project/chancery/fsm/ledger"
 	"github.com/chancery-project/chancery/fsm/ledger/ledgertest"
 	"github.com/chancery-project/chancery/fsm/lifecycle"
+	"github.com/chancery-project/chancery/fsm/state"
 )
 
 // recorder is a journal in memory that can fail, and notes how often the key had
@@ -72,6 +75,17 @@ type world struct {
 	signer  *signing.Signer
 	elapsed atomic.Int64
 	usable  error
+	lease   lease
+}
+
+// lease is one that a test can take away.
+type lease struct{ lost atomic.Bool }
+
+func (l *lease) Usable(*state.View) error {
+	if l.lost.Load() {
+		return fmt.Errorf("%w: the test took it", ledger.ErrNoLease)
+	}
+	return nil
 }
 
 var errDisk = errors.New("disk full")
@@ -86,7 +100,7 @@ func build(t *testing.T) *world {
 	w.ledger.Must(t, &command.AddPrincipal{Principal: command.PrincipalRecord{Name: "robot", Kind: lifecycle.Service, Grants: []lifecycle.Grant{{Role: lifecycle.Signer, Keys: "ci*"}}}})
 	hash := authority.HashToken("chy_robot")
 	w.ledger.Must(t, &command.AddToken{ID: "token-robot", Principal: "robot", Hash: hash[:], ExpiresAt: w.ledger.Clock().At().Add(lifecycle.Day)})
-	w.signer = signing.New(signing.Config{Ledger: w.ledger, Store: w.store, Audit: w.audit, Clock: w.ledger.Clock().Now,
+	w.signer = signing.New(signing.Config{Ledger: w.ledger, Lease: &w.lease, Store: w.store, Audit: w.audit, Clock: w.ledger.Clock().Now,
 		Elapsed: func() time.Duration { return time.Duration(w.elapsed.Load()) }, MaxAge: time.Minute,
 		Usable: func(lifecycle.KeyID, uint64) error { return w.usable }})
 	w.create("ci", lifecycle.ForArtifact, lifecycle.ES256, nil)
@@ -130,8 +144,13 @@ var (
 
 func newID() string { return uuid.Must(uuid.NewV7()).String() }
 
+// request is robot's, received now.
+func (w *world) request(key string) signing.Request {
+	return signing.Request{Caller: robot, ID: newID(), Key: key, ReceivedAt: time.Duration(w.elapsed.Load())}
+}
+
 func (w *world) sign(inputs ...signing.Input) ([]signing.Item, error) {
-	return w.signer.Sign(ctx, robot, newID(), "ci", inputs)
+	return w.signer.Sign(ctx, w.request("ci"), inputs)
 }
 
 // code checks why something was refused.

@@ -1,64 +1,51 @@
 package signing
 
 import (
-	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/chancery-project/chancery/authority/audit"
-	"github.com/chancery-project/chancery/authority/hsm"
-	"github.com/chancery-project/chancery/fsm/ledger"
+	"github.com/chancery-project/chancery/fsm/fault"
+	"github.com/chancery-project/chancery/fsm/lifecycle"
+	"github.com/chancery-project/chancery/fsm/state"
 )
 
-// signAll calls the HSM (S3) and verifies what it gave (S4), a few at a time.
-func (s *Signer) signAll(ctx context.Context, j *job, items []Item, tbs [][]byte) {
-	ctx, cancel := context.WithTimeout(ctx, s.MaxAge-(s.Elapsed()-j.received))
-	defer cancel()
-	if len(items) == 1 {
-		s.signOne(ctx, j, &items[0], tbs[0])
-		return
-	}
-	var wg sync.WaitGroup
-	next := make(chan int)
-	for range min(s.MaxWorkers, len(items)) {
-		wg.Go(func() {
-			for i := range next {
-				s.signOne(ctx, j, &items[i], tbs[i])
-			}
-		})
-	}
-	for i := range items {
-		if items[i].Err == nil {
-			next <- i
-		}
-	}
-	close(next)
-	wg.Wait()
+// shards is how many locks the keys share. More would let Drain take longer, fewer
+// would make signers of different keys wait for the same cache line.
+const shards = 64
+
+// gates are the locks of the release gate. A signer passes under the read lock of
+// its key; whoever wants to know that nobody still passes with an older state takes
+// the write lock, once.
+type gates [shards]struct {
+	sync.RWMutex
+	_ [40]byte // one cache line each
 }
 
-func (s *Signer) signOne(ctx context.Context, j *job, item *Item, tbs []byte) {
-	sig, err := s.Store.Sign(ctx, j.ref, tbs)
-	if err != nil {
-		item.Err = fmt.Errorf("sign with %s version %d: %w", j.key.ID, j.version.Number, err)
-		return
+func (g *gates) of(k lifecycle.KeyID) *sync.RWMutex {
+	h := uint32(2166136261) // FNV-1a
+	for i := range len(k) {
+		h = (h ^ uint32(k[i])) * 16777619
 	}
-	if n := uint64(max(1, j.key.Policy.VerifyOneIn)); n == 1 || s.verified.Add(1)%n == 0 {
-		if err := hsm.VerifySignature(j.key.Alg, j.instance.SPKI, tbs, sig); err != nil {
-			// A wrong signature can mean a wrong key or a fault attack, and an ECDSA
-			// one can give the private key away: it never leaves.
-			clear(sig)
-			item.Err = refuse("keystore_unavailable", "try another node, and look at this node's HSM", "the HSM gave a signature that does not verify with instance %s: nothing was released", j.instance.KID)
-			return
-		}
-	}
-	item.Bytes = sig
+	return &g[h%shards].RWMutex
 }
 
-// release is the gate (S5). Whatever was true when the HSM was called, it looks
-// again: state fresh, version and instance the same ones and allowed, caller still
-// allowed, request young enough. There is no I/O between the look and the answer.
-func (s *Signer) release(ctx context.Context, j *job, items []Item, tbs [][]byte) {
-	err := s.gate(ctx, j)
+// Drain returns when nobody is inside the gate who looked at a state older than v.
+// v must have been published before: whoever enters from now on sees it, or a later
+// one. It waits for looks at memory, never for the HSM or a disk.
+func (s *Signer) Drain(*state.View) {
+	for i := range s.gates {
+		s.gates[i].Lock()
+		s.gates[i].Unlock() //nolint:staticcheck // SA2001: to have held it once is the purpose
+	}
+}
+
+// release lets what passes the gate out, and wipes and records the rest.
+func (s *Signer) release(j *job, items []Item, tbs [][]byte) {
+	fault.Reached(fault.SignAtGate)
+	releasedAt, err := s.gate(j)
+	at := s.Clock()
 	for i := range items {
 		it := &items[i]
 		kind := audit.SignReleased
@@ -66,44 +53,53 @@ func (s *Signer) release(ctx context.Context, j *job, items []Item, tbs [][]byte
 		case it.Err != nil && tbs[i] == nil:
 			continue // was never admitted, has no intent
 		case it.Err == nil && err != nil:
-			clear(it.Bytes)
-			it.Bytes, it.Err, kind = nil, err, audit.SignRefused
+			it.wipe(err)
+			kind = audit.SignRefused
 		case it.Err != nil:
 			kind = audit.SignRefused
 		}
-		rec := j.record(kind, s.Clock(), tbs[i])
+		rec := j.record(kind, at, tbs[i])
 		if it.Err != nil {
 			s.Withheld.Add(1)
 			rec.Allowed, rec.Detail = false, "signed, not released: "+it.Err.Error()
 		} else {
+			it.ReleasedAt = releasedAt
 			s.Released.Add(1)
 		}
 		// The intent is on disk; how it ended rides with the next sync.
 		if recErr := s.Audit.AppendAsync(rec); recErr != nil && it.Err == nil {
-			clear(it.Bytes)
-			it.Bytes, it.Err = nil, fmt.Errorf("record a released signature: %w", recErr)
+			it.wipe(fmt.Errorf("record a released signature: %w", recErr))
 		}
 	}
 }
 
-func (s *Signer) gate(ctx context.Context, j *job) error {
-	if age := s.Elapsed() - j.received; age >= s.MaxAge {
-		return refuse("too_late", "send the request again, or to another node", "the request was %d ms old when its signature was ready, the limit is %d ms: nothing was released", age.Milliseconds(), s.MaxAge.Milliseconds())
+func (it *Item) wipe(err error) {
+	clear(it.Bytes)
+	it.Bytes, it.Err = nil, err
+}
+
+// gate is the release gate (S5). Whatever was true when the HSM was called, it looks
+// again: lease usable, version and instance the same ones and allowed, caller still
+// allowed, request young enough. It holds the key's read lock and does no I/O, so
+// that after Drain nobody is left who passed on what was true before.
+func (s *Signer) gate(j *job) (releasedAt time.Duration, err error) {
+	if fault.On(fault.NoGate) {
+		return s.Elapsed(), nil
 	}
-	snap, err := s.Ledger.Read(ctx, ledger.Freshness{Level: ledger.Bounded, Within: s.MaxStale})
-	if err != nil {
-		return fmt.Errorf("release a signature: %w", err)
+	lock := s.gates.of(j.key.ID)
+	lock.RLock()
+	defer lock.RUnlock()
+	v := s.Ledger.View()
+	if err := s.Lease.Usable(v); err != nil {
+		return 0, fmt.Errorf("release a signature: %w", err)
 	}
-	if snap.View == j.view {
-		// Nothing was applied since it was admitted: all that look would find is the same.
-		return s.usable(snap.View.Node(j.instance.Node), j.key.ID, j.version.Number)
+	if err := s.lookAgain(v, j); err != nil {
+		return 0, err
 	}
-	now, err := s.look(snap.View, j.caller, j.key.ID)
-	if err != nil {
-		return err
+	// The age comes last: whatever stopped the process before, it counts.
+	if releasedAt, err = s.young(j); err != nil {
+		return 0, err
 	}
-	if now.instance.KID != j.instance.KID {
-		return refuse("conflict", "send the request again", "%s changed to version %d while signing: nothing was released", j.key.ID, now.version.Number)
-	}
-	return nil
+	fault.Record("gate", "key", j.key.ID, "version", j.version.Number, "node", j.instance.Node, "request_id", j.ID, "caller", j.Caller.Principal, "index", v.Position().Index)
+	return releasedAt, nil
 }

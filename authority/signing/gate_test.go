@@ -50,9 +50,15 @@ func TestGate(t *testing.T) {
 			w.ledger.Must(w.t, &command.PrepareVersion{Key: "ci", Version: 2, Instances: []command.Intent{{Node: w.ledger.NodeID(), CKAID: ledgertest.CKAID("ci2")}}})
 			w.activate("ci", 2)
 		}, want: "conflict"},
-		"no news from the leader": {change: func(w *world) { w.ledger.SetStale(true) }, is: ledger.ErrStale},
-		"request too old":         {change: func(w *world) { w.elapsed.Store(int64(time.Minute)) }, want: "too_late"},
-		"instance unusable":       {change: func(w *world) { w.usable = errors.New("spki differs") }, want: "instance_not_here"},
+		"lease lost": {change: func(w *world) { w.lease.lost.Store(true) }, is: ledger.ErrNoLease},
+		"policy narrowed": {change: func(w *world) {
+			k := w.ledger.View().Key("ci")
+			p := k.Policy
+			p.Inputs = []string{lifecycle.InputDigest}
+			w.ledger.Must(w.t, &command.SetPolicy{Key: "ci", Policy: p})
+		}, want: "conflict"},
+		"request too old":   {change: func(w *world) { w.elapsed.Store(int64(time.Minute)) }, want: "too_late"},
+		"instance unusable": {change: func(w *world) { w.usable = errors.New("spki differs") }, want: "instance_not_here"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := build(t)
@@ -93,19 +99,19 @@ func TestAdmission(t *testing.T) {
 	other := authority.Caller{Principal: ledgertest.Admin}
 	for name, try := range map[string]func() (string, error){
 		"an admin is no signer": func() (string, error) {
-			_, err := w.signer.Sign(ctx, other, newID(), "ci", []signing.Input{hello})
+			_, err := w.signer.Sign(ctx, signing.Request{Caller: other, ID: newID(), Key: "ci"}, []signing.Input{hello})
 			return "denied", err
 		},
 		"nobody": func() (string, error) {
-			_, err := w.signer.Sign(ctx, authority.Caller{}, newID(), "ci", []signing.Input{hello})
+			_, err := w.signer.Sign(ctx, signing.Request{ID: newID(), Key: "ci"}, []signing.Input{hello})
 			return "denied", err
 		},
 		"a key out of scope": func() (string, error) {
-			_, err := w.signer.Sign(ctx, robot, newID(), "other", []signing.Input{hello})
+			_, err := w.signer.Sign(ctx, w.request("other"), []signing.Input{hello})
 			return "denied", err
 		},
 		"no key": func() (string, error) {
-			_, err := w.signer.Sign(ctx, robot, newID(), "ci-none", []signing.Input{hello})
+			_, err := w.signer.Sign(ctx, w.request("ci-none"), []signing.Input{hello})
 			return "key_not_found", err
 		},
 		"nothing": func() (string, error) { _, err := w.sign(); return "invalid", err },
@@ -132,22 +138,26 @@ func TestAdmission(t *testing.T) {
 			return "too_large", err
 		},
 		"a token of a file key": func() (string, error) {
-			_, err := w.signer.SignJWT(ctx, robot, newID(), "ci", []byte(`{}`), "", 0)
+			_, err := w.signer.SignJWT(ctx, w.request("ci"), []byte(`{}`), "", 0)
 			return "wrong_purpose", err
 		},
 		"a JWS by policy": func() (string, error) {
-			_, err := w.signer.SignJWS(ctx, robot, newID(), "ci", []signing.Input{hello})
+			_, err := w.signer.SignJWS(ctx, w.request("ci"), []signing.Input{hello})
 			return "input_refused", err
 		},
 	} {
 		want, err := try()
 		t.Run(name, func(t *testing.T) { code(t, err, want) })
 	}
-	w.ledger.SetStale(true)
-	if _, err := w.sign(hello); !errors.Is(err, ledger.ErrStale) {
-		t.Errorf("an old state = %v", err)
+	w.lease.lost.Store(true)
+	if _, err := w.sign(hello); !errors.Is(err, ledger.ErrNoLease) {
+		t.Errorf("no lease = %v", err)
 	}
-	w.ledger.SetStale(false)
+	w.lease.lost.Store(false)
+	late := w.request("ci")
+	late.ReceivedAt -= time.Minute
+	_, err := w.signer.Sign(ctx, late, []signing.Input{hello})
+	code(t, err, "too_late")
 	w.audit.failBatch = errDisk
 	if _, err := w.sign(hello); !errors.Is(err, authority.ErrAudit) {
 		t.Errorf("no journal = %v", err)
@@ -203,7 +213,7 @@ func TestSampledVerification(t *testing.T) {
 	w.store.WrongSignatures(true)
 	caught := 0
 	for range 8 {
-		if _, err := w.signer.Sign(ctx, robot, newID(), "ci-fast", []signing.Input{hello}); err != nil {
+		if _, err := w.signer.Sign(ctx, w.request("ci-fast"), []signing.Input{hello}); err != nil {
 			caught++
 		}
 	}
@@ -238,7 +248,7 @@ func TestAlgorithms(t *testing.T) {
 	for _, alg := range []lifecycle.Algorithm{lifecycle.ES256, lifecycle.ES384, lifecycle.EdDSA} {
 		name := lifecycle.KeyID("ci-" + strings.ToLower(string(alg)))
 		i := w.create(name, lifecycle.ForArtifact, alg, nil)
-		items, err := w.signer.Sign(ctx, robot, newID(), string(name), []signing.Input{hello})
+		items, err := w.signer.Sign(ctx, w.request(string(name)), []signing.Input{hello})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -254,7 +264,7 @@ func TestAlgorithms(t *testing.T) {
 			t.Errorf("verdict = %+v, %v", d, err)
 		}
 	}
-	_, err := w.signer.Sign(ctx, robot, newID(), "ci-eddsa", []signing.Input{{Digest: make([]byte, 32)}})
+	_, err := w.signer.Sign(ctx, w.request("ci-eddsa"), []signing.Input{{Digest: make([]byte, 32)}})
 	code(t, err, "input_refused")
 }
 

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 
-	"github.com/chancery-project/chancery/authority"
 	"github.com/chancery-project/chancery/fsm/lifecycle"
 )
 
@@ -14,10 +13,10 @@ import (
 // compact form with the payload left out (appendix F). The header is ours alone: alg
 // is the key's, kid the instance's. Keys that sign bytes only, whose policy allows
 // it; token keys sign claims with SignJWT.
-func (s *Signer) SignJWS(ctx context.Context, caller authority.Caller, requestID, key string, inputs []Input) ([]Item, error) {
-	j, err := s.admit(ctx, caller, key)
+func (s *Signer) SignJWS(ctx context.Context, req Request, inputs []Input) ([]Item, error) {
+	j, err := s.admit(req)
 	if err != nil {
-		return nil, s.refused(caller, requestID, key, err)
+		return nil, err
 	}
 	header, err := json.Marshal(struct {
 		Alg string `json:"alg"`
@@ -38,13 +37,13 @@ func (s *Signer) SignJWS(ctx context.Context, caller authority.Caller, requestID
 		}
 		framed[i].Message = base64.RawURLEncoding.AppendEncode(append(append([]byte(nil), head...), '.'), in.Message)
 	}
-	items, err := s.sign(ctx, caller, requestID, key, "jws", framed)
+	items, err := s.sign(ctx, j, "jws", framed)
 	if err != nil {
 		return nil, err
 	}
 	for i := range items {
 		if items[i].Err == nil {
-			items[i].JWS, items[i].Err = s.compact(j, &items[i], head)
+			items[i].JWS, items[i].Err = compact(&items[i], head)
 		}
 	}
 	return items, nil
@@ -54,12 +53,7 @@ func (s *Signer) SignJWS(ctx context.Context, caller authority.Caller, requestID
 // within MaxMessageBytes.
 const MaxPayloadBytes = 48<<10 - 256
 
-func (s *Signer) compact(j *job, it *Item, head []byte) ([]byte, error) {
-	if it.KID != j.instance.KID {
-		clear(it.Bytes)
-		it.Bytes = nil
-		return nil, refuse("conflict", "send the request again", "%s changed to version %d while signing: nothing was released", j.key.ID, it.Version)
-	}
+func compact(it *Item, head []byte) ([]byte, error) {
 	sig, err := JOSESignature(it.Alg, it.Bytes)
 	if err != nil {
 		return nil, err

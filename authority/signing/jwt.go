@@ -10,7 +10,6 @@ import (
 	"io"
 	"slices"
 
-	"github.com/chancery-project/chancery/authority"
 	"github.com/chancery-project/chancery/authority/hsm"
 	"github.com/chancery-project/chancery/fsm/lifecycle"
 )
@@ -30,13 +29,13 @@ type Token struct {
 // header is ours alone: alg is the key's, kid the instance's, typ one the policy
 // lists. typ "" means the policy's first; ttl 0 means what the claims say, or five
 // minutes.
-func (s *Signer) SignJWT(ctx context.Context, caller authority.Caller, requestID, key string, claims []byte, typ string, ttl lifecycle.Milliseconds) (*Token, error) {
-	j, err := s.admit(ctx, caller, key)
+func (s *Signer) SignJWT(ctx context.Context, req Request, claims []byte, typ string, ttl lifecycle.Milliseconds) (*Token, error) {
+	j, err := s.admit(req)
 	if err != nil {
-		return nil, s.refused(caller, requestID, key, err)
+		return nil, err
 	}
 	if !j.key.Purpose.SignsTokens() {
-		return nil, refuse("wrong_purpose", "chancery sign "+key, "%s is a %s key: it signs no tokens", key, j.key.Purpose)
+		return nil, refuse("wrong_purpose", "chancery sign "+req.Key, "%s is a %s key: it signs no tokens", req.Key, j.key.Purpose)
 	}
 	if typ, err = chooseType(j.key, typ); err != nil {
 		return nil, err
@@ -52,14 +51,11 @@ func (s *Signer) SignJWT(ctx context.Context, caller authority.Caller, requestID
 	if err != nil {
 		return nil, err
 	}
-	items, err := s.sign(ctx, caller, requestID, key, "jwt", []Input{{Message: signing}})
+	items, err := s.sign(ctx, j, "jwt", []Input{{Message: signing}})
 	if err != nil {
 		return nil, err
 	}
 	sig := items[0].Signature
-	if sig.KID != j.instance.KID {
-		return nil, refuse("conflict", "send the request again", "%s changed to version %d while signing: nothing was released", key, sig.Version)
-	}
 	raw, err := JOSESignature(sig.Alg, sig.Bytes)
 	if err != nil {
 		return nil, err

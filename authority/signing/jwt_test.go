@@ -20,7 +20,7 @@ func TestJWT(t *testing.T) {
 	i := w.create("ci-tokens", lifecycle.ForToken, lifecycle.ES256, func(p *lifecycle.Policy) {
 		p.Issuer, p.Audiences, p.Types = "https://issuer.test", []string{"a", "b"}, []string{"at+jwt", "JWT"}
 	})
-	tok, err := w.signer.SignJWT(ctx, robot, newID(), "ci-tokens", []byte(`{"sub":"build-7","aud":["a","b"],"n":{"deep":[1,2.5]},"html":"<&>"}`), "", 0)
+	tok, err := w.signer.SignJWT(ctx, w.request("ci-tokens"), []byte(`{"sub":"build-7","aud":["a","b"],"n":{"deep":[1,2.5]},"html":"<&>"}`), "", 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,20 +70,20 @@ func TestJWT(t *testing.T) {
 		"not before exp":    {fmt.Sprintf(`{"aud":"a","nbf":%d}`, now+86400), "", "claims_refused", 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := w.signer.SignJWT(ctx, robot, newID(), "ci-tokens", []byte(c.claims), c.typ, c.ttl)
+			_, err := w.signer.SignJWT(ctx, w.request("ci-tokens"), []byte(c.claims), c.typ, c.ttl)
 			code(t, err, c.want)
 		})
 	}
-	_, err = w.signer.Sign(ctx, robot, newID(), "ci-tokens", []signing.Input{hello})
+	_, err = w.signer.Sign(ctx, w.request("ci-tokens"), []signing.Input{hello})
 	code(t, err, "wrong_purpose")
-	_, err = w.signer.SignJWS(ctx, robot, newID(), "ci-tokens", []signing.Input{hello})
+	_, err = w.signer.SignJWS(ctx, w.request("ci-tokens"), []signing.Input{hello})
 	code(t, err, "wrong_purpose")
 }
 
 func TestJWS(t *testing.T) {
 	w := build(t)
 	i := w.create("ci-jws", lifecycle.ForArtifact, lifecycle.ES384, func(p *lifecycle.Policy) { p.Inputs = []string{lifecycle.InputJWS} })
-	items, err := w.signer.SignJWS(ctx, robot, newID(), "ci-jws", []signing.Input{hello, {Message: []byte("two")}})
+	items, err := w.signer.SignJWS(ctx, w.request("ci-jws"), []signing.Input{hello, {Message: []byte("two")}})
 	if err != nil || len(items) != 2 {
 		t.Fatal(err)
 	}
@@ -109,13 +109,13 @@ func TestJWS(t *testing.T) {
 	if err != nil || json.Unmarshal(b, &fields) != nil || len(fields) != 2 {
 		t.Errorf("header = %s", b)
 	}
-	_, err = w.signer.SignJWS(ctx, robot, newID(), "ci-jws", []signing.Input{{Digest: make([]byte, 48)}})
+	_, err = w.signer.SignJWS(ctx, w.request("ci-jws"), []signing.Input{{Digest: make([]byte, 48)}})
 	code(t, err, "invalid")
-	_, err = w.signer.SignJWS(ctx, robot, newID(), "ci-jws", []signing.Input{{Message: make([]byte, signing.MaxPayloadBytes+1)}})
+	_, err = w.signer.SignJWS(ctx, w.request("ci-jws"), []signing.Input{{Message: make([]byte, signing.MaxPayloadBytes+1)}})
 	code(t, err, "too_large")
-	if _, err = w.signer.SignJWS(ctx, robot, newID(), "ci-jws", []signing.Input{{Message: make([]byte, signing.MaxPayloadBytes)}}); err != nil {
+	if _, err = w.signer.SignJWS(ctx, w.request("ci-jws"), []signing.Input{{Message: make([]byte, signing.MaxPayloadBytes)}}); err != nil {
 		t.Errorf("the largest payload = %v", err)
 	}
-	_, err = w.signer.Sign(ctx, robot, newID(), "ci-jws", []signing.Input{hello})
+	_, err = w.signer.Sign(ctx, w.request("ci-jws"), []signing.Input{hello})
 	code(t, err, "input_refused")
 }

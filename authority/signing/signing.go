@@ -5,11 +5,16 @@
 // and may be wrong, the process may be stopped anywhere. So nothing that was
 // checked before the HSM call is believed after it: every signature is verified
 // with the registered public key, and passes the release gate, which looks at the
-// newest state again with no I/O in between. What does not pass is wiped, counted
-// and recorded as "signed, not released".
+// lease and at the newest state again with no I/O in between. What does not pass is
+// wiped, counted and recorded as "signed, not released".
+//
+// The right to release is a lease (ledger.Lease), not the age of the state: once the
+// cluster says that a revocation is fenced, no lease is out under which this gate
+// would still let the key pass.
 //
 // Concurrency: a Signer may be used from any number of goroutines. It holds no
-// lock while the HSM works; the key store bounds its own queue.
+// lock while the HSM works; the key store bounds its own queue. Gate locks are held
+// for a look at memory, by many at once; Drain waits for those that hold them.
 package signing
 
 import (
@@ -23,9 +28,9 @@ import (
 	"time"
 
 	"github.com/chancery-project/chancery/authority"
-	"github.com/chancery-project/chancery/authority/access"
 	"github.com/chancery-project/chancery/authority/audit"
 	"github.com/chancery-project/chancery/authority/hsm"
+	"github.com/chancery-project/chancery/fsm/fault"
 	"github.com/chancery-project/chancery/fsm/ledger"
 	"github.com/chancery-project/chancery/fsm/lifecycle"
 	"github.com/chancery-project/chancery/fsm/state"
@@ -35,15 +40,10 @@ import (
 const (
 	MaxMessageBytes = 64 << 10 // larger content is signed by digest
 	MaxItems        = 1024     // in a batch
-
-	// MaxStale is the age of the oldest state that signs.
-	MaxStale = 3 * time.Second
-	// MaxAge is how old a request may be when its signature is released.
-	MaxAge = 2 * time.Second
 )
 
-// Recorder is the audit journal as signing uses it.
-type Recorder interface {
+// Journal is the audit journal as signing uses it.
+type Journal interface {
 	AppendBatch(ctx context.Context, rs []audit.Record) (uint64, error)
 	AppendAsync(r audit.Record) error
 }
@@ -52,31 +52,30 @@ type Recorder interface {
 // clock that goes on in suspend, for the age of requests.
 type Config struct {
 	Ledger     ledger.Ledger
+	Lease      ledger.Lease // this node's right to release; required
 	Store      hsm.KeyStore
-	Audit      Recorder
+	Audit      Journal
 	Clock      func() time.Time
 	Elapsed    func() time.Duration
 	Usable     func(key lifecycle.KeyID, version uint64) error // what the reconciler says of this node's instance; nil = all usable
-	MaxStale   time.Duration                                   // 0 = MaxStale
-	MaxAge     time.Duration                                   // 0 = MaxAge
+	MaxAge     time.Duration                                   // of a request when its signature is released; 0 = what the cluster's settings say
 	MaxWorkers int                                             // parallel HSM calls of one batch; 0 = 2
 }
 
 // Signer signs with this node's instances.
 type Signer struct {
 	Config
+	gates    gates
 	verified atomic.Uint64 // round robin for sampled verification
 
-	Released, Withheld atomic.Uint64 // signatures, for metrics
+	// Signatures, for metrics. Expired ones were released, and not written in time.
+	Released, Withheld, Expired atomic.Uint64
 }
 
 // New makes a Signer.
 func New(c Config) *Signer {
-	if c.MaxStale == 0 {
-		c.MaxStale = MaxStale
-	}
-	if c.MaxAge == 0 {
-		c.MaxAge = MaxAge
+	if c.Lease == nil {
+		panic("signing: a signer without a lease would release for ever")
 	}
 	if c.MaxWorkers == 0 {
 		c.MaxWorkers = 2
@@ -85,6 +84,14 @@ func New(c Config) *Signer {
 		c.Usable = func(lifecycle.KeyID, uint64) error { return nil }
 	}
 	return &Signer{Config: c}
+}
+
+// Request is what every signature is asked for with.
+type Request struct {
+	Caller     authority.Caller
+	ID         string        // UUIDv7, for the audit record
+	Key        string        // name
+	ReceivedAt time.Duration // reading of Config.Elapsed when the request arrived
 }
 
 // Input is one thing to sign: a message, or its digest with the hash's name.
@@ -107,6 +114,10 @@ type Signature struct {
 	Hash     lifecycle.Hash
 	JWS      []byte // SignJWS only: the compact form with a detached payload
 	Position state.Position
+
+	// Readings of Config.Elapsed: when it passed the gate, and by when it must have
+	// been written to the caller.
+	ReleasedAt, Deadline time.Duration
 }
 
 // Item is one result of a batch: a signature or the reason there is none.
@@ -117,33 +128,20 @@ type Item struct {
 
 // Sign signs each input, in order. The error is about the request as a whole;
 // what befell one input is in its item.
-func (s *Signer) Sign(ctx context.Context, caller authority.Caller, requestID, key string, inputs []Input) ([]Item, error) {
-	return s.sign(ctx, caller, requestID, key, "sign", inputs)
+func (s *Signer) Sign(ctx context.Context, req Request, inputs []Input) ([]Item, error) {
+	j, err := s.admit(req)
+	if err != nil {
+		return nil, err
+	}
+	return s.sign(ctx, j, "sign", inputs)
 }
 
-// job is one admitted request.
-type job struct {
-	caller   authority.Caller
-	request  string
-	received time.Duration
-	key      *lifecycle.Key
-	version  *lifecycle.Version
-	instance *lifecycle.Instance
-	position state.Position
-	view     *state.View // that all of this was found in
-	ref      hsm.Ref
-}
-
-func (s *Signer) sign(ctx context.Context, caller authority.Caller, requestID, key, verb string, inputs []Input) ([]Item, error) {
-	received := s.Elapsed()
+// sign carries out an admitted request.
+func (s *Signer) sign(ctx context.Context, j *job, verb string, inputs []Input) ([]Item, error) {
 	if len(inputs) == 0 || len(inputs) > MaxItems {
 		return nil, refuse("invalid", fmt.Sprintf("send 1 to %d items", MaxItems), "%d items to sign", len(inputs))
 	}
-	j, err := s.admit(ctx, caller, key)
-	if err != nil {
-		return nil, s.refused(caller, requestID, key, err)
-	}
-	j.received, j.request = received, requestID
+	fault.Reached(fault.SignAdmitted)
 	items, tbs := make([]Item, len(inputs)), make([][]byte, len(inputs))
 	intents := make([]audit.Record, 0, len(inputs))
 	for i := range inputs {
@@ -158,7 +156,7 @@ func (s *Signer) sign(ctx context.Context, caller authority.Caller, requestID, k
 			return nil, fmt.Errorf("%w: %w", authority.ErrAudit, err)
 		}
 		s.signAll(ctx, j, items, tbs)
-		s.release(ctx, j, items, tbs)
+		s.release(j, items, tbs)
 	}
 	if len(items) == 1 && items[0].Err != nil {
 		return nil, items[0].Err
@@ -166,60 +164,9 @@ func (s *Signer) sign(ctx context.Context, caller authority.Caller, requestID, k
 	return items, nil
 }
 
-// admit is the first look (S1): fresh state, known caller, active version, this
-// node's instance.
-func (s *Signer) admit(ctx context.Context, caller authority.Caller, name string) (*job, error) {
-	snap, err := s.Ledger.Read(ctx, ledger.Freshness{Level: ledger.Bounded, Within: s.MaxStale})
-	if err != nil {
-		return nil, fmt.Errorf("admit a signature: %w", err)
-	}
-	return s.look(snap.View, caller, lifecycle.KeyID(name))
-}
-
-// look finds everything a signature rests on, in one View.
-func (s *Signer) look(v *state.View, caller authority.Caller, id lifecycle.KeyID) (*job, error) {
-	if d := access.Decide(v.Principal(caller.Principal), access.KeySign, id); !d.Allowed {
-		return nil, &authority.Denied{Why: d.Why}
-	}
-	if caller.TokenID != "" {
-		if t := v.Token(caller.TokenID); t == nil || t.RevokedAt != 0 {
-			return nil, &authority.Denied{Why: "the token was revoked"}
-		}
-	}
-	k := v.Key(id)
-	if k == nil {
-		return nil, refuse(string(state.KeyNotFound), "chancery key list", "there is no key %q", string(id))
-	}
-	ver := v.Version(id, k.Active)
-	if ver == nil || !ver.State.MaySign() {
-		return nil, whyNotActive(v, k)
-	}
-	n := v.Node(s.Ledger.NodeID())
-	if n == nil || !n.Signs() {
-		return nil, refuse("instance_not_here", "try another node", "this node may not sign: it is not a signing member of the cluster")
-	}
-	i := v.Instance(id, ver.Number, n.ID)
-	if i == nil || !i.MaySign(ver) {
-		return nil, whyNotHere(v, k, ver, i, n)
-	}
-	if err := s.usable(n, id, ver.Number); err != nil {
-		return nil, err
-	}
-	return &job{caller: caller, key: k, version: ver, instance: i, position: v.Position(), view: v,
-		ref: hsm.Ref{ID: hsm.ObjectID(i.CKAID), SPKI: i.SPKI, Alg: k.Alg}}, nil
-}
-
-// usable asks what stands in no state: whether this node can use its instance now.
-func (s *Signer) usable(n *lifecycle.Node, id lifecycle.KeyID, version uint64) error {
-	if err := s.Usable(id, version); err != nil {
-		return refuse("instance_not_here", "try another node", "%s cannot use its instance of %s version %d: %v", n.Name, id, version, err)
-	}
-	return nil
-}
-
 func (j *job) signature(in Input) Signature {
 	sig := Signature{Key: j.key.ID, Version: j.version.Number, KID: j.instance.KID, Node: j.instance.Node, Alg: j.key.Alg,
-		Kind: lifecycle.InputMessage, Hash: j.key.Alg.Hash(), Position: j.position}
+		Deadline: j.ReceivedAt + j.limit, Kind: lifecycle.InputMessage, Hash: j.key.Alg.Hash(), Position: j.position()}
 	if in.Digest != nil {
 		sig.Kind = lifecycle.InputDigest
 	}
@@ -282,13 +229,13 @@ func (j *job) record(kind audit.Kind, at time.Time, tbs []byte) audit.Record {
 		h := sha256.Sum256(tbs)
 		sum = h[:]
 	}
-	return audit.Record{At: at, Kind: kind, Principal: j.caller.Principal, Verb: "key.sign", Key: string(j.key.ID), Version: j.version.Number,
-		KID: j.instance.KID, RequestID: j.request, Remote: j.caller.Remote, Allowed: true, Digest: hex.EncodeToString(sum), Index: j.position.Index}
+	return audit.Record{At: at, Kind: kind, Principal: j.Caller.Principal, Verb: "key.sign", Key: string(j.key.ID), Version: j.version.Number,
+		KID: j.instance.KID, RequestID: j.ID, Remote: j.Caller.Remote, Allowed: true, Digest: hex.EncodeToString(sum), Index: j.position().Index}
 }
 
 // refused records that a request never reached the key.
-func (s *Signer) refused(c authority.Caller, requestID, key string, err error) error {
-	rec := audit.Record{At: s.Clock(), Kind: audit.SignRefused, Principal: c.Principal, Verb: "key.sign", Key: key, RequestID: requestID, Remote: c.Remote, Detail: err.Error()}
+func (s *Signer) refused(r Request, err error) error {
+	rec := audit.Record{At: s.Clock(), Kind: audit.SignRefused, Principal: r.Caller.Principal, Verb: "key.sign", Key: r.Key, RequestID: r.ID, Remote: r.Caller.Remote, Detail: err.Error()}
 	if recErr := s.Audit.AppendAsync(rec); recErr != nil {
 		return errors.Join(err, recErr)
 	}

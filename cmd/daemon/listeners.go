@@ -11,8 +11,6 @@ import (
 	"time"
 
 	"github.com/chancery-project/chancery/authority"
-	"github.com/chancery-project/chancery/authority/signing"
-	"github.com/chancery-project/chancery/fsm/ledger"
 	"github.com/chancery-project/chancery/fsm/lifecycle"
 	"github.com/chancery-project/chancery/transport"
 	"github.com/chancery-project/chancery/transport/api"
@@ -111,6 +109,5 @@ func (d *Daemon) readyFor(what string) error {
 	if err := d.journal.Err(); err != nil {
 		return err
 	}
-	_, err := d.node.Read(context.Background(), ledger.Freshness{Level: ledger.Bounded, Within: signing.MaxStale})
-	return err
+	return d.signer.Lease.Usable(v)
 }

@@ -17,6 +17,7 @@ func (d *Daemon) measure() {
 	}
 	counter("signing_released_total", "Signatures that passed the release gate.", func() float64 { return float64(d.signer.Released.Load()) })
 	counter("signing_withheld_total", "Signatures that were made or tried and not released.", func() float64 { return float64(d.signer.Withheld.Load()) })
+	counter("signing_expired_total", "Signatures that passed the release gate and were not written in time.", func() float64 { return float64(d.signer.Expired.Load()) })
 	gauge("provision_orphans", "Key pairs in this node's partition that nobody intended.", func() float64 { return float64(d.provision.State().Orphans) })
 	gauge("provision_missing", "Registered key pairs that are not in this node's partition.", func() float64 { return float64(d.provision.State().Missing) })
 	gauge("provision_quarantined", "Instances of this node that are not used for signing.", func() float64 { return float64(len(d.provision.State().Quarantined)) })

@@ -202,7 +202,7 @@ func (d *Daemon) startAuthority(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	d.signer = signing.New(signing.Config{Ledger: d.node, Store: d.store, Audit: d.journal, Clock: time.Now, Elapsed: elapsed, Usable: d.usable})
+	d.signer = signing.New(signing.Config{Ledger: d.node, Lease: lease{d.node}, Store: d.store, Audit: d.journal, Clock: time.Now, Elapsed: elapsed, Usable: d.usable})
 	d.provision.Start(ctx)
 	d.background(d.provision.Wait)
 	loop := rotation.New(rotation.Config{Ledger: &audited{d.node, d.journal}, Log: d.log})

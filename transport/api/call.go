@@ -33,6 +33,8 @@ type call struct {
 	route *route
 	began time.Time
 
+	receivedAt time.Duration // by the signer's clock: signatures are late by it; kind sign only
+
 	query     url.Values
 	body      []byte
 	caller    authority.Caller
@@ -56,6 +58,9 @@ func (a *API) serve(rt *route) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		c := &call{API: a, w: w, r: r, route: rt, began: time.Now()}
 		defer c.recover()
+		if rt.kind == sign && a.Signer != nil {
+			c.receivedAt = a.Signer.Elapsed()
+		}
 		out, err := c.run()
 		if errors.Is(err, ledger.ErrNotLeader) {
 			err = c.forward(err)

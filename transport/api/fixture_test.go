@@ -6,12 +6,14 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -24,8 +26,10 @@ import (
 	"github.com/chancery-project/chancery/authority/publish"
 	"github.com/chancery-project/chancery/authority/signing"
 	"github.com/chancery-project/chancery/fsm/command"
+	"github.com/chancery-project/chancery/fsm/ledger"
 	"github.com/chancery-project/chancery/fsm/ledger/ledgertest"
 	"github.com/chancery-project/chancery/fsm/lifecycle"
+	"github.com/chancery-project/chancery/fsm/state"
 	"github.com/chancery-project/chancery/transport/wire"
 )
 
@@ -42,6 +46,9 @@ type node struct {
 	api     *API
 	server  *httptest.Server
 	log     *logBuffer
+	signer  *signing.Signer
+	lease   lease
+	elapsed func() time.Duration // what the signer ages requests by
 }
 
 // logBuffer is the node's log, for tests that look into it.
@@ -88,6 +95,16 @@ func (m *members) Spread(context.Context, uint64) map[lifecycle.NodeID]time.Time
 // Secrets of the fixture's bearer tokens, by principal.
 var secrets = map[string]string{"admin": "chy_admin_secret", "signer": "chy_signer_secret", "auditor": "chy_auditor_secret", "nobody": "chy_nobody_secret"}
 
+// lease is one that a test can take away.
+type lease struct{ lost atomic.Bool }
+
+func (l *lease) Usable(*state.View) error {
+	if l.lost.Load() {
+		return fmt.Errorf("%w: the test took it", ledger.ErrNoLease)
+	}
+	return nil
+}
+
 type option func(*Config)
 
 // start makes a node with a genesis and the principals admin, signer (of ci-*),
@@ -120,8 +137,9 @@ func serve(t testing.TB, l *ledgertest.Ledger, opts ...option) *node {
 	logger := slog.New(slog.NewTextHandler(n.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	n.service = authority.New(authority.Config{Ledger: l, Members: n.members, Audit: journal, Clock: n.clock.Now, Logger: logger})
 	began := time.Now()
-	signer := signing.New(signing.Config{Ledger: l, Store: n.store, Audit: journal, Clock: n.clock.Now, Elapsed: func() time.Duration { return time.Since(began) }, MaxAge: time.Minute})
-	c := Config{Node: "n1", Service: n.service, Signer: signer, Clock: n.clock.Now, Logger: logger, Journal: journal,
+	n.elapsed = func() time.Duration { return time.Since(began) }
+	n.signer = signing.New(signing.Config{Ledger: l, Lease: &n.lease, Store: n.store, Audit: journal, Clock: n.clock.Now, Elapsed: func() time.Duration { return n.elapsed() }, MaxAge: time.Minute})
+	c := Config{Node: "n1", Service: n.service, Signer: n.signer, Clock: n.clock.Now, Logger: logger, Journal: journal,
 		EncodeJoinToken: func(s authority.JoinSecret) (string, string, error) { return "join-" + s.ID, "chancery join", nil },
 		Snapshot: func(_ context.Context, w io.Writer) error {
 			_, err := w.Write([]byte("a snapshot"))

@@ -4,8 +4,10 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -36,6 +38,27 @@ func (c *call) signRequestID() error {
 	return nil
 }
 
+// signRequest is the request as the signer sees it.
+func (c *call) signRequest() signing.Request {
+	return signing.Request{Caller: c.caller, ID: c.requestID, Key: c.name(), ReceivedAt: c.receivedAt}
+}
+
+// within sees to it that a released signature is written before its request is too
+// old, or never: the connection is closed when the time has passed. What is left of
+// it is counted by the clock that the signer counts with, so that a process that was
+// stopped between the gate and here sends nothing either.
+func (c *call) within(deadline time.Duration) error {
+	left := deadline - c.Signer.Elapsed()
+	if left <= 0 {
+		c.Signer.Expired.Add(1)
+		panic(http.ErrAbortHandler)
+	}
+	if err := http.NewResponseController(c.w).SetWriteDeadline(time.Now().Add(left)); err != nil {
+		return fmt.Errorf("bound the time to write a signature: %w", err)
+	}
+	return nil
+}
+
 func (c *call) signBytes(in *wire.SignRequest) (any, error) {
 	if err := c.signRequestID(); err != nil {
 		return nil, err
@@ -50,7 +73,7 @@ func (c *call) signBytes(in *wire.SignRequest) (any, error) {
 	k := c.snap.Key(lifecycle.KeyID(c.name()))
 	if k == nil {
 		// Whether a key exists is told to those who may use it: the signer says which.
-		_, err := c.Signer.Sign(c.r.Context(), c.caller, c.requestID, c.name(), inputs)
+		_, err := c.Signer.Sign(c.r.Context(), c.signRequest(), inputs)
 		return nil, err
 	}
 	format, err := signFormat(k.Alg, in.Format)
@@ -62,11 +85,14 @@ func (c *call) signBytes(in *wire.SignRequest) (any, error) {
 	}
 	var items []signing.Item
 	if format == wire.FormatJWS {
-		items, err = c.Signer.SignJWS(c.r.Context(), c.caller, c.requestID, c.name(), inputs)
+		items, err = c.Signer.SignJWS(c.r.Context(), c.signRequest(), inputs)
 	} else {
-		items, err = c.Signer.Sign(c.r.Context(), c.caller, c.requestID, c.name(), inputs)
+		items, err = c.Signer.Sign(c.r.Context(), c.signRequest(), inputs)
 	}
 	if err != nil {
+		return nil, err
+	}
+	if err := c.within(items[0].Deadline); err != nil {
 		return nil, err
 	}
 	c.count(items)
@@ -215,8 +241,11 @@ func (c *call) signToken(in *wire.JWTRequest) (any, error) {
 	if in.TTL < 0 {
 		return nil, wire.Errorf(wire.Invalid, "ttl must not be negative")
 	}
-	t, err := c.Signer.SignJWT(c.r.Context(), c.caller, c.requestID, c.name(), in.Claims, in.Type, in.TTL)
+	t, err := c.Signer.SignJWT(c.r.Context(), c.signRequest(), in.Claims, in.Type, in.TTL)
 	if err != nil {
+		return nil, err
+	}
+	if err := c.within(t.Deadline); err != nil {
 		return nil, err
 	}
 	c.usage.add(t.KID, 1, c.Clock())

@@ -13,6 +13,7 @@ import (
 	"github.com/miekg/pkcs11"
 
 	"github.com/chancery-project/chancery/authority/hsm"
+	"github.com/chancery-project/chancery/fsm/fault"
 	"github.com/chancery-project/chancery/fsm/lifecycle"
 )
 
@@ -121,6 +122,7 @@ func (w *worker) signRaw(private pkcs11.ObjectHandle, mechanism []*pkcs11.Mechan
 	if err := raw.SignInit(session, mechanism, private); err != nil {
 		return nil, fail("sign", err)
 	}
+	fault.Reached(fault.SignInHSM)
 	sig, err := raw.Sign(session, input)
 	if err != nil {
 		w.dropSession() // the operation may still be active in it

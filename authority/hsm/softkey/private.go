@@ -11,6 +11,7 @@ import (
 	"fmt"
 
 	"github.com/chancery-project/chancery/authority/hsm"
+	"github.com/chancery-project/chancery/fsm/fault"
 	"github.com/chancery-project/chancery/fsm/lifecycle"
 )
 
@@ -85,5 +86,6 @@ func (p *pair) sign(alg lifecycle.Algorithm, input []byte) ([]byte, error) {
 	case lifecycle.PS256:
 		opts = &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash, Hash: crypto.SHA256}
 	}
+	fault.Reached(fault.SignInHSM)
 	return p.private.Sign(rand.Reader, input, opts)
 }

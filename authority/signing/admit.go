@@ -1,0 +1,129 @@
+package signing
+
+import (
+	"reflect"
+	"time"
+
+	"github.com/chancery-project/chancery/authority"
+	"github.com/chancery-project/chancery/authority/access"
+	"github.com/chancery-project/chancery/authority/hsm"
+	"github.com/chancery-project/chancery/fsm/lifecycle"
+	"github.com/chancery-project/chancery/fsm/state"
+)
+
+// MaxAge is how old a request may be when its signature is released (D).
+const MaxAge = 2 * time.Second
+
+// job is one admitted request.
+type job struct {
+	Request
+	limit time.Duration // of its age
+	grounds
+	view *state.View // that the grounds were found in
+}
+
+// grounds are the rows of one View that a signature rests on.
+type grounds struct {
+	key      *lifecycle.Key
+	version  *lifecycle.Version
+	instance *lifecycle.Instance
+}
+
+func (j *job) position() state.Position { return j.view.Position() }
+
+func (j *job) ref() hsm.Ref {
+	return hsm.Ref{ID: hsm.ObjectID(j.instance.CKAID), SPKI: j.instance.SPKI, Alg: j.key.Alg}
+}
+
+// admit is the first look (S1): a lease, a known caller, the active version, this
+// node's instance. A refusal is put on record.
+func (s *Signer) admit(r Request) (*job, error) {
+	v := s.Ledger.View()
+	j := &job{Request: r, limit: s.limit(v), view: v}
+	err := s.Lease.Usable(v)
+	if err == nil {
+		j.grounds, err = s.look(v, r)
+	}
+	if err == nil {
+		_, err = s.young(j)
+	}
+	if err != nil {
+		return nil, s.refused(r, err)
+	}
+	return j, nil
+}
+
+// limit is how old a request may become.
+func (s *Signer) limit(*state.View) time.Duration {
+	if s.MaxAge != 0 {
+		return s.MaxAge
+	}
+	return MaxAge
+}
+
+// young refuses a request that has reached its age limit, and says when it looked.
+func (s *Signer) young(j *job) (now time.Duration, err error) {
+	now = s.Elapsed()
+	if age := now - j.ReceivedAt; age >= j.limit {
+		return now, refuse("too_late", "send the request again, or to another node", "the request was %d ms old, the limit is %d ms: nothing was released", age.Milliseconds(), j.limit.Milliseconds())
+	}
+	return now, nil
+}
+
+// look finds everything a signature rests on, in one View.
+func (s *Signer) look(v *state.View, r Request) (g grounds, err error) {
+	id := lifecycle.KeyID(r.Key)
+	if d := access.Decide(v.Principal(r.Caller.Principal), access.KeySign, id); !d.Allowed {
+		return g, &authority.Denied{Why: d.Why}
+	}
+	if r.Caller.TokenID != "" {
+		if t := v.Token(r.Caller.TokenID); t == nil || t.RevokedAt != 0 {
+			return g, &authority.Denied{Why: "the token was revoked"}
+		}
+	}
+	if g.key = v.Key(id); g.key == nil {
+		return g, refuse(string(state.KeyNotFound), "chancery key list", "there is no key %q", r.Key)
+	}
+	g.version = v.Version(id, g.key.Active)
+	if g.version == nil || !g.version.State.MaySign() {
+		return g, whyNotActive(v, g.key)
+	}
+	n := v.Node(s.Ledger.NodeID())
+	if n == nil || !n.Signs() {
+		return g, refuse("instance_not_here", "try another node", "this node may not sign: it is not a signing member of the cluster")
+	}
+	g.instance = v.Instance(id, g.version.Number, n.ID)
+	if g.instance == nil || !g.instance.MaySign(g.version) {
+		return g, whyNotHere(v, g.key, g.version, g.instance, n)
+	}
+	return g, s.usable(n, g)
+}
+
+// usable asks what stands in no state: whether this node can use its instance now.
+func (s *Signer) usable(n *lifecycle.Node, g grounds) error {
+	if err := s.Usable(g.key.ID, g.version.Number); err != nil {
+		return refuse("instance_not_here", "try another node", "%s cannot use its instance of %s version %d: %v", n.Name, g.key.ID, g.version.Number, err)
+	}
+	return nil
+}
+
+// lookAgain finds the grounds of an admitted request in a later View: the same
+// version and instance, under the same policy, because what was signed was checked
+// against that one.
+func (s *Signer) lookAgain(v *state.View, j *job) error {
+	if v == j.view {
+		// Nothing was applied since it was admitted: all that look would find is the same.
+		return s.usable(v.Node(j.instance.Node), j.grounds)
+	}
+	now, err := s.look(v, j.Request)
+	if err != nil {
+		return err
+	}
+	if now.instance.KID != j.instance.KID {
+		return refuse("conflict", "send the request again", "%s changed to version %d while signing: nothing was released", j.key.ID, now.version.Number)
+	}
+	if now.key != j.key && !reflect.DeepEqual(now.key.Policy, j.key.Policy) {
+		return refuse("conflict", "send the request again", "the policy of %s changed while signing: nothing was released", j.key.ID)
+	}
+	return nil
+}
