@@ -124,6 +124,14 @@ func renew(place *atomic.Pointer[stamped], p state.Position, rows stamp, build f
 	return e.set, nil
 }
 
+// Drop forgets everything: a fence has passed, and nothing made before it shall be
+// served again. A reader who still holds an older View builds its own answer.
+func (c *Cache) Drop() {
+	c.sets.Clear()
+	c.count.Store(0)
+	c.known.now.Store(nil)
+}
+
 // evict forgets one key other than keep.
 func (c *Cache) evict(keep lifecycle.KeyID) {
 	c.sets.Range(func(name, _ any) bool {

@@ -1,5 +1,6 @@
 // Package publish makes what verifiers need out of one pinned View: trust sets as
-// canonical JWK Sets, exports of single public keys, and status answers.
+// canonical JWK Sets, exports of single public keys, and status answers; and signs
+// statements about them with the node's status key.
 //
 // Everything here is derived, so it can be thrown away at any time; nothing reads a
 // clock, a disk or a key store. Two rules carry the security. A public key leaves as
@@ -8,9 +9,10 @@
 // "revoked" may be said at any age: a stale answer can then be too careful, never
 // too trusting.
 //
-// Functions are pure and may be called from any goroutine. Cache is the one piece of
-// shared state; its entries are immutable and found again by row revisions, so a hot
-// read costs a map look-up.
+// Functions are pure and may be called from any goroutine. Cache is shared state whose
+// entries are immutable and found again by row revisions, so a hot read costs a map
+// look-up. Attestor holds the status key; it signs for so many at a time, and gives
+// no answer rather than a late one.
 package publish
 
 import "errors"

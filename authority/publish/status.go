@@ -11,9 +11,9 @@ type Answer string
 const (
 	Good          Answer = "good"          // in the trust set now; only ever from a fresh View
 	Revoked       Answer = "revoked"       // compromised, destroyed or distrusted; for ever
-	OnHold        Answer = "suspended"     // on hold: do not rely on it now
+	OnHold        Answer = "suspended"     // on hold: do not rely on it now; only from a fresh View, a hold can be lifted
 	Unknown       Answer = "unknown"       // never published, withdrawn, or not ours; only from a fresh View
-	Indeterminate Answer = "indeterminate" // this node's state is too old to say good or unknown
+	Indeterminate Answer = "indeterminate" // this node's state is too old to say anything that may have changed
 )
 
 // Status is the answer with its reasons. For a whole key it speaks of the version
@@ -103,7 +103,7 @@ func versionStatus(v *lifecycle.Version, fresh bool) Status {
 	switch {
 	case v.Distrusts():
 		s.Answer = Revoked
-	case v.State == lifecycle.Suspended:
+	case fresh && v.State == lifecycle.Suspended:
 		s.Answer = OnHold
 	case fresh && s.InTrustSet:
 		s.Answer = Good

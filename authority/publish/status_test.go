@@ -26,7 +26,7 @@ func TestStatusThroughALife(t *testing.T) {
 		}
 	}
 	good, unknown := answers{Good, Indeterminate}, answers{Unknown, Indeterminate}
-	held, revoked := answers{OnHold, OnHold}, answers{Revoked, Revoked}
+	held, revoked := answers{OnHold, Indeterminate}, answers{Revoked, Revoked}
 
 	expect("made, not published", unknown, unknown)
 	f.Must(t, &command.ActivateVersion{Key: "k", Version: 1})

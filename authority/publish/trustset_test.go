@@ -195,7 +195,7 @@ func checkStatus(rt *rapid.T, view *state.View, v *lifecycle.Version, i *lifecyc
 	if (fresh.Answer == Revoked) != revoked || (stale.Answer == Revoked) != revoked {
 		rt.Fatalf("version %d is %s, instance %s: %s fresh, %s stale", v.Number, v.State, i.Condition, fresh.Answer, stale.Answer)
 	}
-	if fresh.Answer == Good && !inSet || stale.Answer == Good || stale.Answer == Unknown || fresh.Answer == Indeterminate {
+	if fresh.Answer == Good && !inSet || stale.Answer != Revoked && stale.Answer != Indeterminate || fresh.Answer == Indeterminate {
 		rt.Fatalf("in the set %v: %s fresh, %s stale", inSet, fresh.Answer, stale.Answer)
 	}
 	if revoked && fresh.SinceAt == 0 {

@@ -16,11 +16,15 @@ import (
 
 // Files of an identity directory, all 0600.
 const (
-	keyFile      = "node.key"
-	leafFile     = "node.crt"
-	caKeyFile    = "ca.key"
-	caCertFile   = "ca.crt"
-	bundleFile   = "bundle.pem"
+	keyFile    = "node.key"
+	leafFile   = "node.crt"
+	caKeyFile  = "ca.key"
+	caCertFile = "ca.crt"
+	bundleFile = "bundle.pem"
+
+	statusKeyFile  = "status.key"
+	statusLeafFile = "status.crt"
+
 	privateBlock = "PRIVATE KEY"
 )
 

@@ -9,17 +9,20 @@ import (
 	"github.com/chancery-project/chancery/fsm/lifecycle"
 )
 
-// Kind tells a node's certificate from a principal's. They never mix: a node is
-// not a caller of the API, and a principal does not speak to peers.
+// Kind tells the certificates of nodes, of principals and of status keys apart. They
+// never mix: a node is not a caller of the API, a principal does not speak to peers,
+// and a status key does neither.
 type Kind string
 
 const (
 	Node      Kind = "node"
 	Principal Kind = "principal"
+	Status    Kind = "status"
 )
 
 // Subject is whom a certificate is about, as its one URI SAN says:
-// chancery://<cluster>/node/<node id> or chancery://<cluster>/principal/<name>.
+// chancery://<cluster>/node/<node id>, chancery://<cluster>/principal/<name>, or
+// chancery://<cluster>/status/<node id> for the node's status key.
 type Subject struct {
 	Cluster string // 32 lower-case hex digits
 	Kind    Kind
@@ -43,12 +46,12 @@ func (s Subject) Check() error {
 		return err
 	}
 	switch s.Kind {
-	case Node:
+	case Node, Status:
 		return lifecycle.CheckNodeID(lifecycle.NodeID(s.Name))
 	case Principal:
 		return lifecycle.CheckName("principal", s.Name)
 	}
-	return fmt.Errorf("kind %q is neither node nor principal", string(s.Kind))
+	return fmt.Errorf("kind %q is neither node, principal nor status", string(s.Kind))
 }
 
 // CheckCluster validates a cluster id: 128 bits in lower-case hex.
@@ -66,7 +69,7 @@ func ParseSubject(uri string) (Subject, error) {
 	rest, ok := strings.CutPrefix(uri, scheme+"://")
 	parts := strings.Split(rest, "/")
 	if !ok || len(parts) != 3 {
-		return Subject{}, fmt.Errorf("%w: %q is not chancery://<cluster>/node|principal/<name>", ErrSubject, uri)
+		return Subject{}, fmt.Errorf("%w: %q is not chancery://<cluster>/node|principal|status/<name>", ErrSubject, uri)
 	}
 	s := Subject{Cluster: parts[0], Kind: Kind(parts[1]), Name: parts[2]}
 	if err := s.Check(); err != nil {
