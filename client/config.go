@@ -42,6 +42,9 @@ type Config struct {
 	// request was sent is discarded. 0 = 2 s. Never set it above the cluster's D,
 	// or `settled` no longer covers this client.
 	SignDeadline time.Duration
+	// Dial connects to a node, for callers that reach the cluster through something
+	// of their own. TLS goes on top of it. nil = a plain connection.
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 	// Logger gets failed attempts at debug level. nil = none.
 	Logger *slog.Logger
 }
@@ -78,6 +81,9 @@ func New(cfg Config) (*Client, error) {
 	if cfg.SignDeadline <= 0 {
 		cfg.SignDeadline = defaultSign
 	}
+	if cfg.Dial == nil {
+		cfg.Dial = dialer.DialContext
+	}
 	log := cfg.Logger
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
@@ -107,8 +113,8 @@ func New(cfg Config) (*Client, error) {
 	c.http = &http.Client{
 		Transport: &http.Transport{
 			Proxy:               nil, // a proxy would see the token
-			DialContext:         dialer.DialContext,
-			DialTLSContext:      dialTLS(tlsConfig),
+			DialContext:         cfg.Dial,
+			DialTLSContext:      cfg.dialTLS(tlsConfig),
 			TLSNextProto:        map[string]func(string, *tls.Conn) http.RoundTripper{}, // HTTP/1.1: one slow answer holds up no other
 			MaxIdleConnsPerHost: maxConnsIdle,
 			IdleConnTimeout:     wire.IdleTimeout - 5*time.Second, // before the server hangs up
@@ -194,13 +200,13 @@ var dialer = &net.Dialer{Timeout: dialTimeout, KeepAlive: 15 * time.Second}
 
 // dialTLS connects and checks the server. net/http's own way would not tell the
 // check which host was dialled when that is an IP address.
-func dialTLS(base *tls.Config) func(context.Context, string, string) (net.Conn, error) {
+func (cfg *Config) dialTLS(base *tls.Config) func(context.Context, string, string) (net.Conn, error) {
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
 		host, _, err := net.SplitHostPort(addr)
 		if err != nil {
 			return nil, err
 		}
-		raw, err := dialer.DialContext(ctx, network, addr)
+		raw, err := cfg.Dial(ctx, network, addr)
 		if err != nil {
 			return nil, err
 		}
