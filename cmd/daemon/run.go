@@ -94,6 +94,7 @@ func (d *Daemon) start(ctx context.Context) (err error) {
 	if d.store, err = hsm.Open(ctx, d.config.keyStoreConfig(d.place.dir.Keys(), d.place.member.ClusterID), d.log); err != nil {
 		return fmt.Errorf("open the key store: %w", err)
 	}
+	d.store = breakable(d.store)
 	if d.journal, err = audit.Open(d.place.dir.Audit(), audit.Options{Node: d.config.NodeName, Logger: d.log}); err != nil {
 		return fmt.Errorf("open the audit journal: %w", err)
 	}

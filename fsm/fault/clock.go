@@ -9,13 +9,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Distortion is how clocks for lease time are falsified, from the moment it is set.
-type Distortion struct {
-	Rate   float64 `json:"rate"`              // 1.1: this node's clocks run 10 % fast; 0 = 1
-	JumpMS int64   `json:"jump_ms,omitempty"` // both clocks jump by so much, once
-	BootMS int64   `json:"boot_ms,omitempty"` // CLOCK_BOOTTIME jumps alone, as in a suspend
-}
-
 // clockLine maps readings of one clock: out + (reading - in) * rate.
 type clockLine struct {
 	in, out time.Duration

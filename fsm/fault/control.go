@@ -12,23 +12,6 @@ import (
 	"os"
 )
 
-// Command is one line that the laboratory sends. Each is answered with a Reply when
-// it is in effect.
-type Command struct {
-	Order *Order      `json:"order,omitempty"` // arm a point
-	Clear bool        `json:"clear,omitempty"` // take all orders away
-	Seed  string      `json:"seed,omitempty"`  // switch a seeded fault, see On
-	On    bool        `json:"on,omitempty"`
-	Clock *Distortion `json:"clock,omitempty"`
-	Met   string      `json:"met,omitempty"` // how often was this point reached with an order
-}
-
-// Reply to a Command.
-type Reply struct {
-	Error string `json:"error,omitempty"`
-	Met   int    `json:"met,omitempty"`
-}
-
 // obey takes commands as JSON lines, from any number of connections.
 func obey(path string) {
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -36,7 +19,7 @@ func obey(path string) {
 	}
 	l, err := net.Listen("unix", path)
 	if err != nil {
-		panic(fmt.Sprintf("listen where %s says: %v", envControl, err))
+		panic(fmt.Sprintf("listen where %s says: %v", EnvControl, err))
 	}
 	for {
 		conn, err := l.Accept()

@@ -45,4 +45,6 @@ const (
 	FenceRecorded = "fence-recorded" // between B4 and B5
 	SnapshotAsked = "snapshot-asked" // before a snapshot is installed
 	ApplyBatch    = "apply-batch"    // before a batch is applied
+	KeyStoreSign  = "keystore-sign"  // a signature by the key store: also Fail and Wrong
+	KeyStoreState = "keystore-state" // its statement about itself: Fail is a device that is gone, Wrong another token
 )

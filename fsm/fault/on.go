@@ -12,13 +12,6 @@ import (
 // Enabled reports whether this build can be broken.
 const Enabled = true
 
-// What the environment sets in this build.
-const (
-	envFaults  = "CHANCERY_FAULTS"        // comma list of seeded faults that are on from the start
-	envControl = "CHANCERY_FAULT_CONTROL" // path of the unix socket on which this process takes orders
-	envRecord  = "CHANCERY_FAULT_RECORD"  // file to which events are appended
-)
-
 // seeded is the set of faults that are on. It is replaced, never changed, so that On
 // costs one load.
 var seeded atomic.Pointer[map[string]bool]
@@ -26,12 +19,12 @@ var seeded atomic.Pointer[map[string]bool]
 var seeding sync.Mutex // one change of seeded at a time
 
 func init() {
-	for name := range strings.SplitSeq(os.Getenv(envFaults), ",") {
+	for name := range strings.SplitSeq(os.Getenv(EnvFaults), ",") {
 		if name != "" {
 			Seed(name, true)
 		}
 	}
-	if path := os.Getenv(envControl); path != "" {
+	if path := os.Getenv(EnvControl); path != "" {
 		go obey(path)
 	}
 }

@@ -51,7 +51,7 @@ func start(t *testing.T) *broken {
 	dir := t.TempDir()
 	b := &broken{t: t, cmd: exec.Command(os.Args[0]), record: filepath.Join(dir, "record")}
 	socket := filepath.Join(dir, "s")
-	b.cmd.Env = append(os.Environ(), envChild+"=1", envFaults+"="+NoGate+","+NoWait, envControl+"="+socket, envRecord+"="+b.record)
+	b.cmd.Env = append(os.Environ(), envChild+"=1", EnvFaults+"="+NoGate+","+NoWait, EnvControl+"="+socket, EnvRecord+"="+b.record)
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)

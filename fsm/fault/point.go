@@ -12,23 +12,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What can happen at a marked point.
-const (
-	Stop  = "stop"  // the process stops itself, as SIGSTOP does; somebody has to continue it
-	Sleep = "sleep" // this goroutine waits
-	Kill  = "kill"  // the process ends as kill -9 ends it
-	Fail  = "fail"  // at points of the key store: the call fails
-	Wrong = "wrong" // at points of the key store: the signature is wrong
-)
-
-// Order says what happens at a point.
-type Order struct {
-	Point string `json:"point"`
-	Do    string `json:"do"`
-	MS    int64  `json:"ms,omitempty"`    // Sleep
-	Times int    `json:"times,omitempty"` // 0 = each time
-}
-
 // points owns the orders that stand. armed is their number, so that a point costs
 // one load while there are none.
 var (

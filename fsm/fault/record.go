@@ -13,13 +13,13 @@ import (
 
 // recorder is opened by the first event.
 var recorder = sync.OnceValue(func() *os.File {
-	path := os.Getenv(envRecord)
+	path := os.Getenv(EnvRecord)
 	if path == "" {
 		return nil
 	}
 	f, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
-		panic(fmt.Sprintf("open the file that %s names: %v", envRecord, err))
+		panic(fmt.Sprintf("open the file that %s names: %v", EnvRecord, err))
 	}
 	return f
 })
