@@ -13,8 +13,8 @@ import (
 // clocks: Linux has had them since 2.6.39, and there is no lease without them.
 func System() Reading {
 	return Reading{
-		Raw:  fault.Clock(gettime(unix.CLOCK_MONOTONIC_RAW)),
-		Boot: fault.Clock(gettime(unix.CLOCK_BOOTTIME)),
+		Raw:  fault.Raw(gettime(unix.CLOCK_MONOTONIC_RAW)),
+		Boot: fault.Boot(gettime(unix.CLOCK_BOOTTIME)),
 	}
 }
 
