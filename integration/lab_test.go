@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -19,6 +20,7 @@ import (
 	"time"
 
 	"github.com/chancery-project/chancery/client"
+	"github.com/chancery-project/chancery/integration/netlab"
 	"github.com/chancery-project/chancery/transport/wire"
 )
 
@@ -29,6 +31,10 @@ type lab struct {
 	dir   string
 	nodes []*node
 	admin *client.Client // of the first admin, all nodes
+
+	// Of a laboratory only, see breakable_test.go.
+	net     *netlab.Lab
+	outside *netlab.Host // where callers are
 }
 
 // node is one member.
@@ -74,11 +80,7 @@ func startCluster(t *testing.T, n int) *lab {
 	c := &lab{t: t, dir: t.TempDir()}
 	t.Cleanup(c.end)
 	first := c.layOut()
-	must(t, nil, "init", "--config", first.config, "--admin-out", c.path("admin"))
-	c.writeBundle()
-	first.start(t)
-	c.waitReady(first, "")
-	c.admin = c.client()
+	c.found(first)
 	for len(c.nodes) < n {
 		c.promote(c.join())
 	}
@@ -86,6 +88,30 @@ func startCluster(t *testing.T, n int) *lab {
 		c.waitReady(m, "?for=sign")
 	}
 	return c
+}
+
+// found makes the cluster with its first node.
+func (c *lab) found(first *node) {
+	c.t.Helper()
+	first.must("init", "--config", first.config, "--admin-out", c.path("admin"))
+	c.writeBundle()
+	first.start(c.t)
+	c.waitReady(first, "")
+	c.admin = c.client()
+}
+
+// must runs a command line on the node's machine and wants exit code 0.
+func (n *node) must(args ...string) ended {
+	n.c.t.Helper()
+	if n.host == nil {
+		return must(n.c.t, nil, args...)
+	}
+	cmd := exec.Command(binary(n.c.t), args...)
+	r := finish(n.c.t, cmd, nil, func() error { return n.host.Run(cmd) })
+	if r.code != 0 {
+		n.c.t.Fatalf("chancery %s on %s: exit %d\n%s%s", strings.Join(args, " "), n.name, r.code, r.stdout, r.stderr)
+	}
+	return r
 }
 
 func (c *lab) path(elem ...string) string {
@@ -100,17 +126,25 @@ func (c *lab) layOut() *node {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		c.t.Fatal(err)
 	}
-	a := freeAddresses(c.t, 5)
-	n := &node{c: c, dir: dir, api: a[0], public: a[1], peer: a[2], gossip: a[3], metrics: a[4],
-		process: &process{name: name, config: filepath.Join(dir, "chancery.toml"), log: filepath.Join(dir, "log")}}
+	p := &process{name: name, config: filepath.Join(dir, "chancery.toml"), log: filepath.Join(dir, "log")}
+	a := c.place(p, dir)
+	n := &node{c: c, dir: dir, api: a[0], public: a[1], peer: a[2], gossip: a[3], metrics: a[4], process: p}
 	c.nodes = append(c.nodes, n)
 	var b bytes.Buffer
 	err := serverConfig.Execute(&b, map[string]string{"Name": name, "API": n.api, "Public": n.public, "Peer": n.peer, "Gossip": n.gossip, "Metrics": n.metrics, "Level": "debug"})
 	if err := errors.Join(err, os.WriteFile(n.config, b.Bytes(), 0o600)); err != nil {
 		c.t.Fatal(err)
 	}
-	must(c.t, nil, "keystore", "create-key-file", filepath.Join(dir, "keystore.key"))
+	n.must("keystore", "create-key-file", filepath.Join(dir, "keystore.key"))
 	return n
+}
+
+// place chooses where a node runs: five ports of this machine, or a host of its own.
+func (c *lab) place(p *process, dir string) (addresses []string) {
+	if c.net != nil {
+		return c.placeOnHost(p, dir)
+	}
+	return freeAddresses(c.t, 5)
 }
 
 // join lets one more node in by a token, and starts it: a member without rights.
@@ -132,7 +166,7 @@ func (c *lab) enrol(n *node) {
 	if err := os.WriteFile(file, []byte(token.Token+"\n"), 0o600); err != nil {
 		c.t.Fatal(err)
 	}
-	must(c.t, nil, "join", "--config", n.config, "--token-file", file)
+	n.must("join", "--config", n.config, "--token-file", file)
 	if err := os.Remove(file); err != nil {
 		c.t.Fatal(err)
 	}
@@ -147,6 +181,14 @@ func (c *lab) enrol(n *node) {
 func (c *lab) promote(n *node) {
 	c.t.Helper()
 	if _, err := c.admin.Promote(ctx(c.t), n.name, wire.Promote{Voter: true, Signer: true}); err != nil {
+		c.t.Fatalf("promote %s: %v", n.name, err)
+	}
+}
+
+// promoteSigner gives a node the right to sign and no vote.
+func (c *lab) promoteSigner(n *node) {
+	c.t.Helper()
+	if _, err := c.admin.Promote(ctx(c.t), n.name, wire.Promote{Signer: true}); err != nil {
 		c.t.Fatalf("promote %s: %v", n.name, err)
 	}
 }
@@ -183,8 +225,12 @@ func (c *lab) patientClient(attempt time.Duration, nodes ...*node) *client.Clien
 	for _, n := range nodes {
 		addrs = append(addrs, n.api)
 	}
-	k, err := client.New(client.Config{Addrs: addrs, CAFile: c.path("ca.pem"), CertFile: c.path("admin", "admin.crt"), KeyFile: c.path("admin", "admin.key"),
-		Timeout: 20 * time.Second, AttemptTimeout: attempt})
+	cfg := client.Config{Addrs: addrs, CAFile: c.path("ca.pem"), CertFile: c.path("admin", "admin.crt"), KeyFile: c.path("admin", "admin.key"),
+		Timeout: 20 * time.Second, AttemptTimeout: attempt}
+	if c.outside != nil {
+		cfg.Dial = c.outside.Dial
+	}
+	k, err := client.New(cfg)
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -204,9 +250,17 @@ func (c *lab) waitReady(n *node, query string) {
 
 var prober = &http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 
+// web speaks HTTP to the cluster's public listeners.
+func (c *lab) web() *http.Client {
+	if c.outside == nil {
+		return prober
+	}
+	return &http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true, DialContext: c.outside.Dial}}
+}
+
 // probe is "" when the node says that it is ready.
 func (c *lab) probe(n *node, query string) string {
-	r, err := prober.Get("http://" + n.public + wire.PathReady + query)
+	r, err := c.web().Get("http://" + n.public + wire.PathReady + query)
 	if err != nil {
 		return err.Error()
 	}

@@ -23,8 +23,11 @@ const (
 	envBinary = "CHANCERY_INTEGRATION_BINARY" // a program to test instead of building one
 )
 
-// buildDir holds the program under test for the length of the run.
-var buildDir string
+// buildDir holds the programs under test for the length of the run.
+var (
+	building sync.Mutex // owns buildDir
+	buildDir string
+)
 
 func TestMain(m *testing.M) {
 	code := m.Run()
@@ -41,13 +44,24 @@ var built = sync.OnceValues(func() (string, error) {
 	if path := os.Getenv(envBinary); path != "" {
 		return filepath.Abs(path)
 	}
-	dir, err := os.MkdirTemp("", "chancery-integration-")
-	if err != nil {
-		return "", err
+	return build("chancery")
+})
+
+// builtBreakable compiles the program that can be broken, see fsm/fault.
+var builtBreakable = sync.OnceValues(func() (string, error) { return build("chancery-breakable", "-tags", "chancery_faults") })
+
+func build(name string, flags ...string) (string, error) {
+	building.Lock()
+	defer building.Unlock()
+	if buildDir == "" {
+		dir, err := os.MkdirTemp("", "chancery-integration-")
+		if err != nil {
+			return "", err
+		}
+		buildDir = dir
 	}
-	buildDir = dir
-	path := filepath.Join(dir, "chancery")
-	args := []string{"build", "-o", path}
+	path := filepath.Join(buildDir, name)
+	args := append([]string{"build", "-o", path}, flags...)
 	if os.Getenv(envRace) == "1" {
 		args = append(args, "-race")
 	}
@@ -56,11 +70,20 @@ var built = sync.OnceValues(func() (string, error) {
 		return "", fmt.Errorf("build the program: %w\n%s", err, out)
 	}
 	return path, nil
-})
+}
 
 func binary(t *testing.T) string {
 	t.Helper()
 	path, err := built()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func breakableBinary(t *testing.T) string {
+	t.Helper()
+	path, err := builtBreakable()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,10 +100,17 @@ type ended struct {
 func run(t *testing.T, env []string, args ...string) ended {
 	t.Helper()
 	cmd := exec.Command(binary(t), args...)
+	return finish(t, cmd, env, cmd.Run)
+}
+
+// finish gives a command its environment, lets it run, and collects what it said.
+func finish(t *testing.T, cmd *exec.Cmd, env []string, toItsEnd func() error) ended {
+	t.Helper()
+	args := cmd.Args[1:]
 	cmd.Env = append(cleanEnv(), env...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	err := cmd.Run()
+	err := toItsEnd()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
 		t.Fatalf("chancery %s: %v", strings.Join(args, " "), err)

@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/chancery-project/chancery/integration/netlab"
 )
 
 // process is one node's server: this test's own child, killed by its pid and by
@@ -21,6 +23,7 @@ type process struct {
 	config string
 	log    string // file that collects standard error of every start
 	env    []string
+	host   *netlab.Host // where it runs; nil = here
 
 	mu   sync.Mutex
 	cmd  *exec.Cmd
@@ -31,7 +34,11 @@ type process struct {
 // start runs the server. It is an error while it runs.
 func (p *process) start(t *testing.T) {
 	t.Helper()
-	if err := p.startProcess(binary(t)); err != nil {
+	program := binary(t)
+	if p.host != nil {
+		program = breakableBinary(t)
+	}
+	if err := p.startProcess(program); err != nil {
 		t.Fatalf("start %s: %v", p.name, err)
 	}
 }
@@ -53,7 +60,11 @@ func (p *process) startProcess(program string) error {
 	if p.life, err = cmd.StdinPipe(); err != nil {
 		return err
 	}
-	if err := cmd.Start(); err != nil {
+	start := cmd.Start
+	if p.host != nil {
+		start = func() error { return p.host.Start(cmd) }
+	}
+	if err := start(); err != nil {
 		return err
 	}
 	p.cmd, p.done = cmd, make(chan struct{})
