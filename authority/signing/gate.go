@@ -83,7 +83,9 @@ func (it *Item) wipe(err error) {
 // allowed, request young enough. It holds the key's read lock and does no I/O, so
 // that after Drain nobody is left who passed on what was true before.
 func (s *Signer) gate(j *job) (releasedAt time.Duration, err error) {
+	begunNS := fault.Now()
 	if fault.On(fault.NoGate) {
+		s.passed(j, j.view, begunNS)
 		return s.Elapsed(), nil
 	}
 	lock := s.gates.of(j.key.ID)
@@ -100,6 +102,16 @@ func (s *Signer) gate(j *job) (releasedAt time.Duration, err error) {
 	if releasedAt, err = s.young(j); err != nil {
 		return 0, err
 	}
-	fault.Record("gate", "key", j.key.ID, "version", j.version.Number, "node", j.instance.Node, "request_id", j.ID, "caller", j.Caller.Principal, "index", v.Position().Index)
+	s.passed(j, v, begunNS)
 	return releasedAt, nil
+}
+
+// passed tells the laboratory who passed the gate, by which state, and when the look
+// had not begun yet: a process can be stopped at any time after that.
+func (s *Signer) passed(j *job, v *state.View, begunNS int64) {
+	if !fault.Enabled {
+		return
+	}
+	fault.Record("gate", "key", j.key.ID, "version", j.version.Number, "node", j.instance.Node, "request_id", j.ID, "caller", j.Caller.Principal,
+		"index", v.Position().Index, "begun_ns", begunNS)
 }

@@ -17,7 +17,7 @@ func breakable(s hsm.KeyStore) hsm.KeyStore { return &breakableStore{s} }
 // breakableStore passes every call on, and does what the laboratory orders.
 type breakableStore struct{ hsm.KeyStore }
 
-// Sign can be stopped at fault.SignInHSM, while the device has the digest.
+// Sign can be slow, fail or be wrong. (fault.SignInHSM is in the drivers.)
 func (b *breakableStore) Sign(ctx context.Context, ref hsm.Ref, input []byte) ([]byte, error) {
 	o := fault.Take(fault.KeyStoreSign)
 	switch o.Do {
@@ -26,7 +26,6 @@ func (b *breakableStore) Sign(ctx context.Context, ref hsm.Ref, input []byte) ([
 	case fault.Sleep: // a slow device does not hear that nobody waits any more
 		time.Sleep(time.Duration(o.MS) * time.Millisecond)
 	}
-	fault.Reached(fault.SignInHSM)
 	sig, err := b.KeyStore.Sign(ctx, ref, input)
 	if err == nil && o.Do == fault.Wrong {
 		sig[len(sig)-1] ^= 1
