@@ -68,7 +68,7 @@ func (r *recorder) count(k audit.Kind) (n int) {
 }
 
 type world struct {
-	t       *testing.T
+	t       testing.TB
 	ledger  *ledgertest.Ledger
 	store   *hsmtest.Fault
 	audit   *recorder
@@ -79,9 +79,15 @@ type world struct {
 }
 
 // lease is one that a test can take away.
-type lease struct{ lost atomic.Bool }
+type lease struct {
+	lost atomic.Bool
+	hook func(*state.View) // called first; nil = none
+}
 
-func (l *lease) Usable(*state.View) error {
+func (l *lease) Usable(v *state.View) error {
+	if l.hook != nil {
+		l.hook(v)
+	}
 	if l.lost.Load() {
 		return fmt.Errorf("%w: the test took it", ledger.ErrNoLease)
 	}
@@ -92,7 +98,7 @@ var errDisk = errors.New("disk full")
 
 // build makes a signer for a node with the principals robot (signer:ci*) and boss
 // (admin of all), and the key ci.
-func build(t *testing.T) *world {
+func build(t testing.TB) *world {
 	t.Helper()
 	w := &world{t: t, ledger: ledgertest.New(t), store: hsmtest.NewFault(hsmtest.Soft(t))}
 	ledgertest.Genesis(t, w.ledger, "n1", "node2")

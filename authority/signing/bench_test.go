@@ -1,0 +1,49 @@
+package signing_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/chancery-project/chancery/fsm/command"
+	"github.com/chancery-project/chancery/fsm/lifecycle"
+)
+
+// BenchmarkGate is what the gate and the lease check add to one signature: alone and
+// on all processors, on the state it was admitted with and on a newer one. The budget
+// is 2 us. The lease here is one atomic load; cluster/lease measures its own.
+func BenchmarkGate(b *testing.B) {
+	w := build(b)
+	start := time.Now()
+	w.signer.Elapsed = func() time.Duration { return time.Since(start) }
+	w.signer.MaxAge = time.Hour
+	admit := func(b *testing.B) func() {
+		j, err := w.signer.Admit(w.request("ci"))
+		if err != nil {
+			b.Fatal(err)
+		}
+		return func() {
+			if err := w.signer.Gate(j); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	run := func(name string, gate func()) {
+		b.Run(name+"/alone", func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				gate()
+			}
+		})
+		b.Run(name+"/parallel", func(b *testing.B) {
+			b.RunParallel(func(p *testing.PB) {
+				for p.Next() {
+					gate()
+				}
+			})
+		})
+	}
+	run("same state", admit(b))
+	older := admit(b)
+	w.ledger.Must(b, &command.AddPrincipal{Principal: command.PrincipalRecord{Name: "other", Kind: lifecycle.Service}})
+	run("newer state", older)
+}
