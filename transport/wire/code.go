@@ -57,6 +57,7 @@ const (
 	LeadNotPassed     Code = "lead_not_passed"
 	WaitNotPassed     Code = "wait_not_passed"
 	NodeNotMember     Code = "node_not_member"
+	SealNotFound      Code = "seal_not_found"
 	NodeNotQuarantine Code = "node_not_quarantined"
 	LastVoter         Code = "last_voter"
 	LeaderCannotLeave Code = "leader_cannot_leave"
@@ -90,6 +91,8 @@ const (
 	KeystoreLocked      Code = "keystore_locked"
 	AuditUnavailable    Code = "audit_unavailable"
 	TooLate             Code = "too_late"
+	Sealed              Code = "sealed"
+	NotRecorded         Code = "not_recorded"
 
 	// Nobody knows, or nobody should have had to.
 	OutcomeUnknown Code = "outcome_unknown"
@@ -122,6 +125,7 @@ var Codes = []CodeInfo{
 	{VersionNotFound, http.StatusNotFound, false, "the key has no such version"},
 	{InstanceNotFound, http.StatusNotFound, false, "no instance has this kid, or the node holds none"},
 	{NodeNotFound, http.StatusNotFound, false, "there is no such node"},
+	{SealNotFound, http.StatusNotFound, false, "the node has no seal of that id"},
 	{PrincipalNotFound, http.StatusNotFound, false, "there is no such principal"},
 	{TokenNotFound, http.StatusNotFound, false, "there is no such token"},
 	{OperationNotFound, http.StatusNotFound, false, "no request with this id is remembered"},
@@ -183,6 +187,8 @@ var Codes = []CodeInfo{
 	{KeystoreLocked, http.StatusServiceUnavailable, true, "the token refused the PIN; an operator must act"},
 	{AuditUnavailable, http.StatusServiceUnavailable, true, "the audit journal cannot be written: no record, no action"},
 	{TooLate, http.StatusServiceUnavailable, true, "the request grew too old; nothing was released"},
+	{Sealed, http.StatusServiceUnavailable, true, "the node was ordered on its own machine not to sign"},
+	{NotRecorded, http.StatusServiceUnavailable, true, "the signature could not be written to the log before its release: nothing was released"},
 
 	{OutcomeUnknown, http.StatusServiceUnavailable, true, "leadership was lost meanwhile: repeat with the same request id"},
 	{NotAvailable, http.StatusNotImplemented, false, "this version does not do that"},
