@@ -40,7 +40,7 @@ var purePackages = []struct {
 // pureImports are packages without hidden input. What they offer beside, such as
 // fmt's printing, is looked for call by call.
 var pureImports = []string{
-	"bytes", "cmp", "crypto/sha256", "crypto/sha3", "encoding", "encoding/base64", "encoding/binary", "encoding/hex", "errors", "fmt", "iter",
+	"bytes", "cmp", "crypto/aes", "crypto/cipher", "crypto/sha256", "encoding", "encoding/base64", "encoding/binary", "encoding/hex", "errors", "fmt", "iter",
 	"maps", "math/bits", "slices", "strconv", "strings", "unicode/utf8",
 }
 
@@ -50,7 +50,8 @@ var impureFunctions = map[string]string{
 	"fmt.Scan": "reads", "fmt.Scanf": "reads", "fmt.Scanln": "reads",
 	"fmt.Fprint": "writes", "fmt.Fprintf": "writes", "fmt.Fprintln": "writes",
 	"crypto/ecdsa.GenerateKey": "draws randomness", "crypto/ecdsa.Sign": "draws randomness", "crypto/ecdsa.SignASN1": "draws randomness",
-	"crypto/ed25519.GenerateKey": "draws randomness", "crypto/elliptic.GenerateKey": "draws randomness",
+	"crypto/cipher.NewGCMWithRandomNonce": "draws randomness",
+	"crypto/ed25519.GenerateKey":          "draws randomness", "crypto/elliptic.GenerateKey": "draws randomness",
 }
 
 // mapOrder are functions that walk a map in its random order. They are fine as the
