@@ -109,6 +109,8 @@ var failures = []struct {
 	{audit.ErrInvalid, wire.Invalid, "", ""},
 	{audit.ErrBroken, wire.Internal, "the audit chain of this node is broken", "chancery audit verify"},
 
+	{publish.ErrNoStatusKey, wire.NoStatusKey, "this node has no valid certificate for its status key, so it cannot sign that", "try another node, or again in a moment"},
+	{publish.ErrSigningBusy, wire.Busy, "too many statements wait to be signed", "ask without a nonce, or another node"},
 	{publish.ErrNoKey, wire.KeyNotFound, "", "chancery key list"},
 	{publish.ErrNoInstance, wire.InstanceNotFound, "", "chancery key show NAME"},
 	{publish.ErrUntrusted, wire.InstanceNotFound, "", "it may not be trusted; an auditor sees it in chancery key show NAME"},

@@ -118,6 +118,7 @@ func TestEverySentinel(t *testing.T) {
 		"hsm.ErrInput": hsm.ErrInput, "hsm.ErrClosed": hsm.ErrClosed, "hsm.ErrCorrupt": hsm.ErrCorrupt, "hsm.ErrSignature": hsm.ErrSignature,
 		"audit.ErrUnavailable": audit.ErrUnavailable, "audit.ErrBusy": audit.ErrBusy, "audit.ErrInvalid": audit.ErrInvalid, "audit.ErrClosed": audit.ErrClosed,
 		"publish.ErrNoKey": publish.ErrNoKey, "publish.ErrNoInstance": publish.ErrNoInstance, "publish.ErrUntrusted": publish.ErrUntrusted,
+		"publish.ErrNoStatusKey": publish.ErrNoStatusKey, "publish.ErrSigningBusy": publish.ErrSigningBusy,
 		"publish.ErrSeveral": publish.ErrSeveral, "publish.ErrFormat": publish.ErrFormat,
 		"deadline": context.DeadlineExceeded, "canceled": context.Canceled, "timeout": os.ErrDeadlineExceeded, "body": &http.MaxBytesError{Limit: 3},
 	}

@@ -20,7 +20,7 @@ var (
 // checkpoint serves the tree head as the body of a C2SP checkpoint: origin, size and
 // root, then where in the cluster's history it stands. It is not signed yet.
 func (c *call) checkpoint() error {
-	snap, err := c.readAny()
+	snap, _, err := c.readAny()
 	if err != nil {
 		return err
 	}

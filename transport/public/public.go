@@ -28,6 +28,8 @@ type Config struct {
 	Logger  *slog.Logger
 	Metrics prometheus.Registerer
 
+	// Attestor signs status answers; nil = they go unsigned, and say so.
+	Attestor *publish.Attestor
 	// PublicURL is the base of published links when the settings name none.
 	PublicURL string
 	// Ready says whether this node can do something, "" = answer reads, or "sign".
@@ -45,7 +47,7 @@ type Public struct {
 	stamper   *transport.Stamper
 	addresses *transport.Buckets
 	counters  *transport.Metrics
-	statuses  transport.Bodies
+	answers   answers
 }
 
 // call is one request. It belongs to its goroutine.
@@ -62,6 +64,7 @@ type call struct {
 // New makes the handler of a public listener.
 func New(c Config) *Public {
 	p := newPublic(c)
+	nonce := []string{wire.QueryNonce}
 	for _, r := range []struct {
 		pattern string
 		query   []string
@@ -69,9 +72,10 @@ func New(c Config) *Public {
 	}{
 		{wire.PathWellKnownJWKS, nil, (*call).wellKnown},
 		{wire.PathKeyJWKS, nil, (*call).keySet},
+		{wire.PathTrustSet, nonce, (*call).signedSet},
 		{wire.PathKeyFile, nil, (*call).keyFile},
-		{wire.PathKeyStatus, nil, (*call).keyStatus},
-		{wire.PathKIDStatus, nil, (*call).kidStatus},
+		{wire.PathKeyStatus, nonce, (*call).keyStatus},
+		{wire.PathKIDStatus, nonce, (*call).kidStatus},
 		{wire.PathCheckpoint, nil, (*call).checkpoint},
 		{wire.PathTile, nil, (*call).tile},
 		{wire.PathLive, nil, (*call).live},
@@ -153,17 +157,17 @@ func (c *call) read() (ledger.Snapshot, error) {
 
 // readAny is read, but gives an old state, marked, rather than none: for answers
 // that say less the older they are.
-func (c *call) readAny() (ledger.Snapshot, error) {
+func (c *call) readAny() (ledger.Snapshot, ledger.Freshness, error) {
 	f, err := transport.ParseFreshness(c.r.Header, false)
 	if err != nil {
-		return ledger.Snapshot{}, err
+		return ledger.Snapshot{}, f, err
 	}
 	snap, err := c.reader.Read(c.r.Context(), f)
 	if errors.Is(err, ledger.ErrStale) {
 		f.Level = ledger.Stale
 		snap, err = c.reader.Read(c.r.Context(), f)
 	}
-	return snap, err
+	return snap, f, err
 }
 
 // anchorsAllowed refuses to hand out what a verifier will trust over a connection

@@ -373,3 +373,31 @@ func FuzzPath(f *testing.F) {
 		}
 	})
 }
+
+// BenchmarkStatus is the handler's own work for one status read, without the network.
+func BenchmarkStatus(b *testing.B) {
+	s := start(b)
+	s.create("ci", lifecycle.ForArtifact, nil)
+	b.ReportAllocs()
+	for b.Loop() {
+		r, err := http.NewRequest("GET", "/status/keys/ci", nil)
+		if err != nil {
+			b.Fatal(err)
+		}
+		r.RequestURI, r.RemoteAddr = "/status/keys/ci", "192.0.2.1:1"
+		w := &writer{h: http.Header{}}
+		if s.public.ServeHTTP(w, r); w.n == 0 {
+			b.Fatal("no answer")
+		}
+	}
+}
+
+// writer is a ResponseWriter that costs nothing.
+type writer struct {
+	h http.Header
+	n int
+}
+
+func (w *writer) Header() http.Header         { return w.h }
+func (w *writer) Write(b []byte) (int, error) { w.n += len(b); return len(b), nil }
+func (w *writer) WriteHeader(int)             {}

@@ -2,7 +2,8 @@ package public
 
 import (
 	"encoding/json"
-	"strconv"
+	"fmt"
+	"net/http"
 	"time"
 
 	"github.com/chancery-project/chancery/authority/publish"
@@ -12,28 +13,37 @@ import (
 	"github.com/chancery-project/chancery/transport/wire"
 )
 
-// keepGood is how long a "good" or "unknown" may be kept: no longer than the state
-// it was read from may be old.
-const keepGood = ledger.DefaultBound
-
 // keepRevoked is how long a "revoked" may be kept: it never changes back.
 const keepRevoked = 5 * time.Minute
 
+// keepNothing is for answers that say nothing: they are for whoever asked just now.
+const keepNothing = time.Second
+
 // keyStatus says whether a key may be relied on now.
 func (c *call) keyStatus() error {
-	name := c.r.PathValue("name")
-	if err := lifecycle.CheckName("key", name); err != nil {
-		return wire.Errorf(wire.Invalid, "%v", err)
+	key, err := keyName(c.r)
+	if err != nil {
+		return err
 	}
-	return c.answerStatus("key/"+name, func(snap ledger.Snapshot) (*wire.KeyStatus, error) {
-		s := publish.KeyStatus(snap.View, lifecycle.KeyID(name), snap.Fresh)
+	return c.answerStatus(wire.KeySubject(string(key)), func(snap ledger.Snapshot) (publish.Status, *wire.KeyStatus) {
+		s := publish.KeyStatus(snap.View, key, snap.Fresh)
 		out := c.statusView(snap, s)
 		for _, v := range snap.Versions(s.Key) {
 			out.Versions = append(out.Versions, versionView(snap, v))
 		}
-		return out, c.trustSet(snap, out, s.Key)
+		return s, out
 	})
 }
+
+func keyName(r *http.Request) (lifecycle.KeyID, error) {
+	name := r.PathValue("name")
+	if err := lifecycle.CheckName("key", name); err != nil {
+		return "", wire.Errorf(wire.Invalid, "%v", err)
+	}
+	return lifecycle.KeyID(name), nil
+}
+
+func instant(t time.Time) lifecycle.Instant { return lifecycle.Instant(t.UnixMilli()) }
 
 // maxKIDBytes is a thumbprint with room; longer ones are nobody's.
 const maxKIDBytes = 64
@@ -44,7 +54,7 @@ func (c *call) kidStatus() error {
 	if len(kid) > maxKIDBytes {
 		return wire.Errorf(wire.Invalid, "a kid of %d characters: they have 43", len(kid))
 	}
-	return c.answerStatus("kid/"+kid, func(snap ledger.Snapshot) (*wire.KeyStatus, error) {
+	return c.answerStatus(wire.KIDSubject(kid), func(snap ledger.Snapshot) (publish.Status, *wire.KeyStatus) {
 		s := publish.KIDStatus(snap.View, kid, snap.Fresh)
 		out := c.statusView(snap, s)
 		out.KID = wire.Text(kid)
@@ -52,11 +62,11 @@ func (c *call) kidStatus() error {
 			one := versionView(snap, v)
 			one.Status, one.InTrustSet, one.KIDs = string(s.Answer), s.InTrustSet, []string{kid}
 			if one.Revocation == nil && s.Answer == publish.Revoked {
-				one.Revocation = &wire.Revocation{Reason: s.Reason, At: wire.Time(s.SinceAt), CompromisedSince: wire.Time(s.CompromisedSince), Comment: s.Comment}
+				one.Revocation = &wire.Revocation{Reason: s.Reason, At: wire.Time(s.SinceAt), CompromisedSince: wire.Time(s.CompromisedSince)}
 			}
 			out.Versions = append(out.Versions, one)
 		}
-		return out, c.trustSet(snap, out, s.Key)
+		return s, out
 	})
 }
 
@@ -65,19 +75,7 @@ func (c *call) statusView(snap ledger.Snapshot, s publish.Status) *wire.KeyStatu
 	if k := snap.Key(s.Key); k != nil {
 		out.ActiveVersion = k.Active
 	}
-	out.MaxAgeSeconds = int64(keep(snap, s.Answer) / time.Second)
 	return out
-}
-
-// keep is how long an answer may be kept, 0 = not at all.
-func keep(snap ledger.Snapshot, a publish.Answer) time.Duration {
-	switch {
-	case a == publish.Revoked:
-		return keepRevoked
-	case snap.Fresh:
-		return keepGood
-	}
-	return 0
 }
 
 func (c *call) trustSet(snap ledger.Snapshot, out *wire.KeyStatus, key lifecycle.KeyID) error {
@@ -89,7 +87,7 @@ func (c *call) trustSet(snap ledger.Snapshot, out *wire.KeyStatus, key lifecycle
 		return err
 	}
 	out.TrustSet = wire.TrustSet{Digest: set.Digest, URL: c.publicURL(snap) + wire.Path(wire.PathKeyJWKS, string(key)),
-		MaxAgeSeconds: int64(set.MaxAge(lifecycle.Instant(c.Clock().UnixMilli())) / time.Second)}
+		MaxAgeSeconds: int64(set.MaxAge(instant(c.Clock())) / time.Second)}
 	return nil
 }
 
@@ -111,36 +109,73 @@ var jsonType = []string{wire.TypeJSON}
 
 // answerStatus answers from an old state too, because "revoked" may be said at any
 // age; everything else then becomes "indeterminate".
-func (c *call) answerStatus(name string, make func(ledger.Snapshot) (*wire.KeyStatus, error)) error {
-	snap, err := c.readAny()
+func (c *call) answerStatus(subject string, look func(ledger.Snapshot) (publish.Status, *wire.KeyStatus)) error {
+	snap, f, err := c.readAny()
 	if err != nil {
 		return err
 	}
-	b, tail, err := c.statuses.Render(name, snap, c.Clock(), func() ([]byte, error) {
-		s, err := make(snap)
-		if err != nil {
-			return nil, err
-		}
-		whole, err := json.Marshal(s)
-		return transport.Open(whole), err
+	s, err := c.begin(snap, f)
+	if err != nil {
+		return err
+	}
+	a, err := c.answers.get(subject, s, func() (*answer, error) {
+		status, out := look(snap)
+		return s.status(subject, status, out)
 	})
 	if err != nil {
 		return err
 	}
-	h := c.w.Header()
-	c.stamper.Snapshot(h, snap)
-	h["Cache-Control"] = statusCache(snap.Fresh)
-	c.body(jsonType, b, tail)
+	s.write(jsonType, a)
 	return nil
 }
 
-var briefly = []string{"public, max-age=" + strconv.Itoa(int(keepGood/time.Second))}
-
-// statusCache lets shared caches keep answers of a fresh state for as long as such
-// a state may be old, and none of an old one: it would be younger elsewhere.
-func statusCache(fresh bool) []string {
-	if fresh {
-		return briefly
+// status finishes a status answer: dates, trust set, signature.
+func (s *statement) status(subject string, status publish.Status, out *wire.KeyStatus) (*answer, error) {
+	expires := s.expires(status.Answer)
+	if left := expires.Sub(s.now); left > 0 && (s.snap.Fresh || status.Answer == publish.Revoked) {
+		out.MaxAgeSeconds = int64(left / time.Second)
 	}
-	return noStore
+	out.Position, out.AsOf, out.Freshness = transport.Position(s.snap.Position()), wire.AsTime(s.snap.AsOf), transport.FreshnessOf(s.snap)
+	if err := s.trustSet(s.snap, out, status.Key); err != nil {
+		return nil, err
+	}
+	jws, err := s.sign(wire.TypStatus, func(notAfter time.Time, node string) any {
+		return statusClaims(s.about(subject, expires, notAfter, node), status, out)
+	})
+	if err != nil && !unsigned(err) {
+		return nil, err
+	}
+	out.Signed, out.JWS = err == nil, jws
+	body, err := json.Marshal(out)
+	if err != nil {
+		return nil, fmt.Errorf("encode the answer: %w", err)
+	}
+	return &answer{control: s.control(s.expires(publish.Good)), body: append(body, '\n')}, nil
+}
+
+// expires is until when an answer may be relied on: a revocation never changes back,
+// and nothing else outlives the age that its asker accepts in a state.
+func (s *statement) expires(a publish.Answer) time.Time {
+	switch {
+	case a == publish.Revoked:
+		return s.now.Add(keepRevoked)
+	case s.snap.Fresh && !s.snap.AsOf.IsZero():
+		return s.snap.AsOf.Add(s.bound)
+	}
+	return s.now.Add(keepNothing)
+}
+
+func statusClaims(about wire.Statement, s publish.Status, out *wire.KeyStatus) *wire.StatusClaims {
+	c := &wire.StatusClaims{Statement: about, Status: string(s.Answer), ActiveVersion: out.ActiveVersion,
+		TrustSetDigest: wire.Text(out.TrustSet.Digest), Versions: make([]wire.VersionClaims, 0, len(out.Versions))}
+	if s.Answer == publish.Revoked || about.Freshness != wire.Stale {
+		c.Reason, c.CompromisedSince = wire.Text(s.Reason), wire.Time(s.CompromisedSince)
+	}
+	if about.Freshness == wire.Stale { // which one signs, and whom to trust, may have changed
+		c.ActiveVersion, c.TrustSetDigest = 0, ""
+	}
+	for _, v := range out.Versions {
+		c.Versions = append(c.Versions, wire.VersionClaims{Version: v.Version, Status: v.Status, KIDs: v.KIDs})
+	}
+	return c
 }

@@ -93,6 +93,7 @@ const (
 	TooLate             Code = "too_late"
 	Sealed              Code = "sealed"
 	NotRecorded         Code = "not_recorded"
+	NoStatusKey         Code = "no_status_key"
 
 	// Nobody knows, or nobody should have had to.
 	OutcomeUnknown Code = "outcome_unknown"
@@ -189,6 +190,7 @@ var Codes = []CodeInfo{
 	{TooLate, http.StatusServiceUnavailable, true, "the request grew too old; nothing was released"},
 	{Sealed, http.StatusServiceUnavailable, true, "the node was ordered on its own machine not to sign"},
 	{NotRecorded, http.StatusServiceUnavailable, true, "the signature could not be written to the log before its release: nothing was released"},
+	{NoStatusKey, http.StatusServiceUnavailable, true, "the node has no valid certificate for its status key"},
 
 	{OutcomeUnknown, http.StatusServiceUnavailable, true, "leadership was lost meanwhile: repeat with the same request id"},
 	{NotAvailable, http.StatusNotImplemented, false, "this version does not do that"},

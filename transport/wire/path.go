@@ -60,7 +60,8 @@ const (
 const (
 	PathWellKnownJWKS = "/.well-known/jwks.json"
 	PathKeyJWKS       = "/keys/{name}/jwks.json"
-	PathKeyFile       = "/keys/{name}/{file}" // {kid}.pem; the pattern catches what is not jwks.json
+	PathTrustSet      = "/keys/{name}/trust-set" // the JWK Set, signed
+	PathKeyFile       = "/keys/{name}/{file}"    // {kid}.pem; the pattern catches what is not jwks.json
 	PathKeyStatus     = "/status/keys/{name}"
 	PathKIDStatus     = "/status/kid/{kid}"
 	PathCheckpoint    = "/log/checkpoint"
@@ -89,6 +90,7 @@ const (
 	QueryActor    = "principal"
 	QuerySince    = "since"  // RFC 3339, at or after
 	QueryUntil    = "until"  // RFC 3339, before
+	QueryNonce    = "nonce"  // of a signed answer, made by who asks
 	QueryFormat   = "format" // of an export: pem, der, jwks, ssh; of a report: json, csv
 )
 

@@ -108,13 +108,15 @@ const (
 	Indeterminate = "indeterminate" // it would be good, but this state is too old to say so
 )
 
-// KeyStatus is what the public listener says of a key, or of one kid. It is only as
-// good as the connection it came over: signed is false.
+// KeyStatus is what the public listener says of a key, or of one kid. With signed,
+// jws says the same as StatusClaims and can be verified; without, the answer is only
+// as good as the connection it came over.
 type KeyStatus struct {
 	Key           Text            `json:"key"`          // null when the kid is not known
 	KID           Text            `json:"kid,omitzero"` // when one was asked for
 	Status        string          `json:"status"`       // of the kid, or of the version that signs
 	Signed        bool            `json:"signed"`
+	JWS           string          `json:"jws,omitempty"`
 	ActiveVersion uint64          `json:"active_version"`
 	TrustSet      TrustSet        `json:"trust_set"`
 	Versions      []VersionStatus `json:"versions"`
