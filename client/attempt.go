@@ -79,6 +79,9 @@ func (t *trial) answer(ctx context.Context, base string, resp *http.Response, as
 		if err != nil {
 			return result{err: err, retry: true, answered: true}, ""
 		}
+		if cl.public {
+			return result{err: errors.New("redirected from a public listener: not followed"), retry: true, answered: true}, ""
+		}
 		if cl.pinned != "" {
 			return result{err: wire.Errorf(wire.NotLeader, "%s is not the leader", base), answered: true}, ""
 		}
@@ -98,7 +101,11 @@ func (t *trial) answer(ctx context.Context, base string, resp *http.Response, as
 	case cl.deadline > 0 && elapsed(started, time.Now()) > cl.deadline:
 		return result{err: ErrLate, retry: true, answered: true}, ""
 	}
-	if err := t.client.observe(resp.Header, asked, cl.read); err != nil {
+	if cl.check != nil {
+		if err := cl.check(b, asked); err != nil {
+			return result{err: err, retry: !final(err), answered: true}, ""
+		}
+	} else if err := t.client.observe(resp.Header, asked, cl.read); err != nil {
 		return result{err: err, retry: errors.Is(err, ErrWentBack), answered: true}, ""
 	}
 	if err := decodeAnswer(resp, b, t.out); err != nil {
@@ -132,6 +139,11 @@ func (t *trial) refusal(resp *http.Response, asked anchor) result {
 	e := wire.ReadError(resp.StatusCode, resp.Body)
 	if e.RequestID == "" {
 		e.RequestID = t.call.requestID
+	}
+	if t.call.public {
+		// Nobody has signed a refusal: it moves nothing here, and another node may say
+		// something else.
+		return result{err: e, retry: resp.StatusCode != http.StatusBadRequest, answered: true, after: retryAfter(resp)}
 	}
 	if err := t.client.observe(resp.Header, asked, false); err != nil {
 		return result{err: err}

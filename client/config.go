@@ -22,6 +22,16 @@ type Config struct {
 	// Addrs are the nodes' API listeners, host:port or https://host:port, in the
 	// order they are tried. http:// is accepted for loopback addresses only.
 	Addrs []string
+	// Public are the nodes' public listeners, where status answers and trust sets come
+	// from: host:port, or http:// of any host, because what comes from there is
+	// verified by its signature. Empty = the members are asked for theirs.
+	Public []string
+	// Cluster is the id of the cluster; a statement of another one is refused. "" =
+	// the one that the CA bundle is for.
+	Cluster string
+	// Skew is how far the clocks here and on the nodes may be apart when the dates of a
+	// statement are judged. 0 = a minute.
+	Skew time.Duration
 	// CA or CAFile is the cluster's CA bundle. The system's roots are never used:
 	// whoever can get a certificate from one of them must not get our token.
 	CA     *x509.CertPool
@@ -63,10 +73,12 @@ type Client struct {
 	http  *http.Client
 	token *token
 	log   *slog.Logger
+	roots *x509.CertPool // the cluster's CA bundle, nil = none is known
 
 	mu     sync.Mutex
 	nodes  []string // base URLs; the first is tried first
 	leader string   // base URL that a redirect named, "" = unknown
+	public []string // base URLs of public listeners; the first is tried first
 	anchor anchor
 }
 
@@ -101,10 +113,18 @@ func New(cfg Config) (*Client, error) {
 		secure = secure || strings.HasPrefix(base, "https:")
 		c.nodes = append(c.nodes, base)
 	}
+	for _, a := range cfg.Public {
+		base, err := publicURL(a)
+		if err != nil {
+			return nil, err
+		}
+		c.public = append(c.public, base)
+	}
 	tlsConfig, err := cfg.tls(secure)
 	if err != nil {
 		return nil, err
 	}
+	c.roots = tlsConfig.RootCAs
 	if cfg.TokenFile != "" {
 		if _, err := c.token.read(); err != nil {
 			return nil, err

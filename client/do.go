@@ -211,9 +211,11 @@ func (t *trial) request(ctx context.Context, base string) (*http.Request, anchor
 	if cl.requestID != "" {
 		req.Header.Set(wire.HeaderRequestID, cl.requestID)
 	}
-	token, err := c.token.read()
-	if err != nil {
-		return nil, anchor{}, err
+	token := ""
+	if !cl.public {
+		if token, err = c.token.read(); err != nil {
+			return nil, anchor{}, err
+		}
 	}
 	if token != "" {
 		req.Header.Set("Authorization", wire.BearerScheme+token)
@@ -223,7 +225,9 @@ func (t *trial) request(ctx context.Context, base string) (*http.Request, anchor
 		c.mu.Lock()
 		asked = c.anchor
 		c.mu.Unlock()
-		asked.stamp(req.Header)
+		if !cl.bare {
+			asked.stamp(req.Header)
+		}
 	}
 	return req, asked, nil
 }

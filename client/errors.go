@@ -18,6 +18,24 @@ var ErrLate = errors.New("the signature came too late and was discarded")
 // client has seen already.
 var ErrWentBack = errors.New("the node answered from an older state than was seen before")
 
+// What a signed answer can be refused for. Whoever gets one of these knows nothing
+// about the key: it must not be relied on.
+var (
+	// ErrUnsigned is returned when a node answered without a signature.
+	ErrUnsigned = errors.New("the node's answer is not signed")
+	// ErrForged is returned when a statement is not by a status key of the cluster, or
+	// cannot be: its form, algorithm, certificate or signature is wrong.
+	ErrForged = errors.New("the statement is not by a node of this cluster")
+	// ErrExpired is returned when a statement, or the certificate it verifies with, is
+	// outside its time. A wrong clock here or there looks the same.
+	ErrExpired = errors.New("the statement is outside its time")
+	// ErrOtherQuestion is returned when a statement answers something else than was
+	// asked: another subject, another nonce.
+	ErrOtherQuestion = errors.New("the statement answers another question")
+	// ErrEpoch matches *EpochChanged with errors.Is.
+	ErrEpoch = errors.New("the cluster's epoch has changed")
+)
+
 // OutcomeUnknown is returned when a mutation may or may not have happened.
 // Repeating it with WithRequestID(RequestID) is safe: it cannot happen twice.
 type OutcomeUnknown struct {
@@ -50,6 +68,9 @@ type EpochChanged struct{ Was, Now uint64 }
 func (e *EpochChanged) Error() string {
 	return fmt.Sprintf("the cluster is in epoch %d, this client knows epoch %d: it was restored; look at its state, then anchor again", e.Now, e.Was)
 }
+
+// Is makes errors.Is(err, ErrEpoch) true.
+func (e *EpochChanged) Is(target error) bool { return target == ErrEpoch } //nolint:errorlint // Is compares
 
 // RequestIDOf finds the request id in an error, "" when it carries none.
 func RequestIDOf(err error) string {

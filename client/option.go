@@ -27,6 +27,12 @@ type call struct {
 	pinned       string        // base URL: this node and no other
 	stale        bool          // an old answer will do
 	answer       func(addr string, h http.Header)
+
+	// public calls go to public listeners: without credentials, and nothing of the
+	// answer counts that check has not verified.
+	public bool
+	bare   bool // do not send the position seen: what comes is compared with it all the same
+	check  func(body []byte, asked anchor) error
 }
 
 // Option changes one call.
@@ -56,7 +62,8 @@ func IfMatch(revision uint64) Option {
 	return func(c *call) { c.header.Set("If-Match", wire.ETag(revision)) }
 }
 
-// Consistency asks for wire.Stale, wire.Bounded (the default) or wire.Linearizable.
+// Consistency asks for wire.Stale, wire.Bounded (the default), wire.BoundedBy(age)
+// or wire.Linearizable. Public listeners have no linearizable reads.
 func Consistency(level string) Option {
 	return func(c *call) {
 		c.header.Set(wire.HeaderConsistency, level)

@@ -27,16 +27,27 @@ func Decode(r io.Reader, limit int64, v any) error {
 	if len(bytes.TrimLeft(b, " \t\r\n")) == 0 {
 		return nil
 	}
-	return decodeBytes(b, v)
+	return decodeBytes(b, v, true)
 }
 
-func decodeBytes(b []byte, v any) error {
+// DecodeClaims reads the payload of a statement. It is as strict as Decode but for
+// unknown fields, because a newer server may say more.
+func DecodeClaims(b []byte, v any) error {
+	if len(bytes.TrimLeft(b, " \t\r\n")) == 0 {
+		return Errorf(Malformed, "there is no JSON object")
+	}
+	return decodeBytes(b, v, false)
+}
+
+func decodeBytes(b []byte, v any, strict bool) error {
 	s := scan(b)
 	if s.tooDeep {
 		return Errorf(Malformed, "the body is nested deeper than %d levels", MaxDepth)
 	}
 	d := json.NewDecoder(bytes.NewReader(b))
-	d.DisallowUnknownFields()
+	if strict {
+		d.DisallowUnknownFields()
+	}
 	if err := d.Decode(v); err != nil {
 		return describe(err)
 	}

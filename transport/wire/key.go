@@ -221,7 +221,7 @@ func MergePolicy(base lifecycle.Policy, raw []byte) (lifecycle.Policy, error) {
 	}
 	p := base
 	p.Inputs, p.Types, p.Audiences = nil, nil, nil // json reuses the arrays of base otherwise
-	if err := decodeBytes(raw, &p); err != nil {
+	if err := decodeBytes(raw, &p, true); err != nil {
 		return base, err
 	}
 	if p.Inputs == nil {
