@@ -1,6 +1,7 @@
 package command
 
 import (
+	"fmt"
 	"reflect"
 	"strings"
 	"testing"
@@ -158,6 +159,70 @@ func TestBytes(t *testing.T) {
 	bad(t, "a long gossip address", func(c *UpdateNode) { c.Addrs.Gossip = strings.Repeat("a", MaxAddrBytes+1) })
 	good(t, "no gossip address", func(c *UpdateNode) { c.Addrs.Gossip = "" })
 	good(t, "no new incarnation", func(c *UpdateNode) { c.Incarnation = "" })
+}
+
+func TestFenceChecks(t *testing.T) {
+	bad(t, "no fence", func(c *RecordFenced) { c.Fences = nil })
+	bad(t, "too many fences", func(c *RecordFenced) { c.Fences = make([]FencedAt, MaxFences+1) })
+	bad(t, "an unnamed fence", func(c *RecordFenced) { c.Fences[0].Index = 0 })
+	bad(t, "a fence twice", func(c *RecordFenced) { c.Fences[1].Index = c.Fences[0].Index })
+	bad(t, "fences out of order", func(c *RecordFenced) { c.Fences[1].Index = 1 })
+	bad(t, "a node twice", func(c *RecordFenced) { c.Fences[0].Nodes[1].Node = nodeA })
+	bad(t, "too many nodes", func(c *RecordFenced) { c.Fences[0].Nodes = make([]lifecycle.FencedNode, MaxNodes+1) })
+	bad(t, "no time", func(c *RecordFenced) { c.Fences[0].Nodes[0].At = 0 })
+	bad(t, "a time past 9999", func(c *RecordFenced) { c.Fences[0].Nodes[0].At = MaxInstant + 1 })
+	bad(t, "an unknown outcome", func(c *RecordFenced) { c.Fences[0].Nodes[0].Outcome = "asleep" })
+	bad(t, "an acknowledgement of nobody", func(c *RecordFenced) { c.Fences[0].Nodes[0].Boot = "" })
+	bad(t, "a boot id with a blank", func(c *RecordFenced) { c.Fences[0].Nodes[0].Boot = strings.Repeat("e ", 16) })
+	bad(t, "a boot id of a silent node", func(c *RecordFenced) { c.Fences[0].Nodes[1].Boot = strings.Repeat("e5", 16) })
+	bad(t, "no fence", func(c *RecordSettled) { c.Indexes = nil })
+	bad(t, "fence 0", func(c *RecordSettled) { c.Indexes[0] = 0 })
+	bad(t, "a fence twice", func(c *RecordSettled) { c.Indexes[1] = c.Indexes[0] })
+	bad(t, "too many fences", func(c *RecordSettled) { c.Indexes = make([]uint64, MaxFences+1) })
+}
+
+func TestSignatureChecks(t *testing.T) {
+	bad(t, "no request", func(c *RecordSignatures) { c.Groups = nil })
+	bad(t, "too many requests", func(c *RecordSignatures) { c.Groups = make([]SignatureGroup, MaxGroups+1) })
+	bad(t, "no signature", func(c *RecordSignatures) { c.Groups[0].Items = nil })
+	bad(t, "too many signatures", func(c *RecordSignatures) {
+		for len(c.Groups[0].Items) <= MaxGroupItems {
+			c.Groups[0].Items = append(c.Groups[0].Items, c.Groups[0].Items[0])
+		}
+	})
+	bad(t, "a short hash", func(c *RecordSignatures) { c.Groups[0].Items[1].TBS = filled(1)[1:] })
+	bad(t, "no hash of the signature", func(c *RecordSignatures) { c.Groups[0].Items[1].Sig = nil })
+	bad(t, "a kid with padding", func(c *RecordSignatures) { c.Groups[0].KID += "=" })
+	bad(t, "nobody who asked", func(c *RecordSignatures) { c.Groups[0].Principal = "" })
+	good(t, "a caller with a certificate", func(c *RecordSignatures) { c.Groups[0].TokenID = "" })
+	good(t, "no request id", func(c *RecordSignatures) { c.Groups[0].RequestID = "" })
+}
+
+func TestSealChecks(t *testing.T) {
+	good(t, "every key", func(c *ReportSeal) { c.Key = "" })
+	good(t, "no reason", func(c *ReportSeal) { c.Reason = "" })
+	bad(t, "nobody", func(c *ReportSeal) { c.By = "" })
+	bad(t, "no time", func(c *ReportSeal) { c.SealedAt = 0 })
+	bad(t, "a time past 9999", func(c *ReportSeal) { c.SealedAt = MaxInstant + 1 })
+	bad(t, "an id in capitals", func(c *ReportSeal) { c.ID = "00112233445566AA" })
+	bad(t, "a short id", func(c *LiftSeal) { c.ID = c.ID[1:] })
+}
+
+func TestSettingsOfLeases(t *testing.T) {
+	for _, c := range []struct {
+		lease, age lifecycle.Milliseconds
+		ok         bool
+	}{
+		{0, 0, true}, {1000, 0, true}, {1000, 1000, true}, {60_000, 100, true}, {0, 3000, true}, {60_000, 60_000, true},
+		{999, 0, false}, {60_001, 0, false}, {-1, 0, false}, {1000, 1001, false}, {0, 3001, false}, {0, 99, false}, {0, -1, false},
+	} {
+		set := func(s *SetSettings) { s.Settings.Lease, s.Settings.RequestAge = c.lease, c.age }
+		if what := fmt.Sprintf("lease %s and request age %s", c.lease, c.age); c.ok {
+			good(t, what, set)
+		} else {
+			bad(t, what, set)
+		}
+	}
 }
 
 func TestRevokeCheck(t *testing.T) {

@@ -75,6 +75,15 @@ func examples() []Body {
 		&RevokePrincipal{Name: "ada"},
 		&AddToken{ID: "tok-0001", Principal: "ada", Hash: filled(0x55), Label: "laptop", ExpiresAt: 1767441600000},
 		&RevokeToken{ID: "tok-0001"},
+		&RecordFenced{Term: 7, Fences: []FencedAt{{Index: 41, Nodes: []lifecycle.FencedNode{
+			{Node: nodeA, Outcome: lifecycle.Acked, Boot: strings.Repeat("e5", 16), At: 1767355200200},
+			{Node: nodeB, Outcome: lifecycle.LeaseExpired, At: 1767355203750}}}, {Index: 43}}},
+		&RecordSettled{Indexes: []uint64{41, 43}},
+		&RecordSignatures{Node: nodeA, Groups: []SignatureGroup{{Key: "ci", Version: 2, KID: base64.RawURLEncoding.EncodeToString(filled(0x44)),
+			Principal: "ada", TokenID: "tok-0001", RequestID: "019b7dd0-2c7b-7000-8000-000000000002",
+			Items: []SignatureItem{{TBS: filled(0x77), Sig: filled(0x88)}, {TBS: filled(0x99), Sig: filled(0xaa)}}}}},
+		&ReportSeal{Node: nodeA, ID: "0011223344556677", Key: "ci", Reason: "laptop stolen", By: "root (uid 0)", SealedAt: 1767355200300},
+		&LiftSeal{Node: nodeA, ID: "0011223344556677"},
 	}
 }
 

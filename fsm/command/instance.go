@@ -1,8 +1,6 @@
 package command
 
 import (
-	"crypto/sha256"
-	"encoding/base64"
 	"fmt"
 
 	"github.com/chancery-project/chancery/fsm/lifecycle"
@@ -76,8 +74,8 @@ func (c *BindInstance) Check() error {
 	if err := size("public key", len(c.SPKI), 1, MaxSPKIBytes); err != nil {
 		return err
 	}
-	if raw, err := base64.RawURLEncoding.Strict().DecodeString(c.KID); err != nil || len(raw) != sha256.Size {
-		return fmt.Errorf("kid %q is not the base64url of a SHA-256", c.KID)
+	if err := checkKID(c.KID); err != nil {
+		return err
 	}
 	if err := count("attributes", len(c.Attributes), MaxAttributes); err != nil {
 		return err

@@ -41,6 +41,12 @@ const (
 	KindRevokePrincipal Kind = 51
 	KindAddToken        Kind = 52
 	KindRevokeToken     Kind = 53
+
+	KindRecordFenced     Kind = 60
+	KindRecordSettled    Kind = 61
+	KindRecordSignatures Kind = 62
+	KindReportSeal       Kind = 63
+	KindLiftSeal         Kind = 64
 )
 
 var registry = map[Kind]struct {
@@ -79,6 +85,11 @@ var registry = map[Kind]struct {
 	KindRevokePrincipal:   {"RevokePrincipal", func() Body { return new(RevokePrincipal) }},
 	KindAddToken:          {"AddToken", func() Body { return new(AddToken) }},
 	KindRevokeToken:       {"RevokeToken", func() Body { return new(RevokeToken) }},
+	KindRecordFenced:      {"RecordFenced", func() Body { return new(RecordFenced) }},
+	KindRecordSettled:     {"RecordSettled", func() Body { return new(RecordSettled) }},
+	KindRecordSignatures:  {"RecordSignatures", func() Body { return new(RecordSignatures) }},
+	KindReportSeal:        {"ReportSeal", func() Body { return new(ReportSeal) }},
+	KindLiftSeal:          {"LiftSeal", func() Body { return new(LiftSeal) }},
 }
 
 // New returns an empty command of the kind, nil when the kind is unknown.

@@ -24,6 +24,14 @@ const (
 	MaxRequestIDSize = 36      // a UUID in text
 	MaxReads         = 256     // rows a plan was made on
 	MaxSignerBytes   = 128     // a hash, an id or a token id in text
+	MaxFences        = 1024    // fences one entry records; what is over waits for the next
+	MaxGroups        = 256     // requests whose signatures one entry records
+	MaxGroupItems    = 1024    // signatures of one request; MaxEntryBytes bounds the sum
+	MaxSeals         = 64      // seals remembered of one node; more is no incident but a mistake
+
+	minLease      = lifecycle.Second      // below it one lost message stops a node from signing
+	maxLease      = lifecycle.Minute      // above it a revocation waits longer for an unreachable node than people do
+	minRequestAge = lifecycle.Second / 10 // below it an HSM on a network cannot answer in time
 
 	// MaxInstant is the end of the year 9999: RFC 5280 and RFC 3339 know no later
 	// time, and far below it no sum of instants overflows.

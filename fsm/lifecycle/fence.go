@@ -21,6 +21,20 @@ type Fence struct {
 	Nodes        []FencedNode `cbor:"14,keyasint,omitempty"` // one per node that might have signed, in the order of their ids
 }
 
+// Event is the kind of the lifecycle leaf that says what became of the fence:
+// "key.fenced" for the Cause "key.revoked" or "instance.lost" and "fenced".
+func (f *Fence) Event(what string) string {
+	for i := 0; i < len(f.Cause); i++ {
+		if f.Cause[i] == '.' {
+			if noun := f.Cause[:i]; noun != "instance" {
+				return noun + "." + what
+			}
+			break
+		}
+	}
+	return "key." + what
+}
+
 // FencedNode is how one node's right ended.
 type FencedNode struct {
 	Node    NodeID       `cbor:"1,keyasint" json:"node"`

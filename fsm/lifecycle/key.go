@@ -42,6 +42,8 @@ type Revocation struct {
 	CompromisedSince Instant `cbor:"4,keyasint,omitempty" json:"compromised_since,omitempty"`
 	Comment          string  `cbor:"5,keyasint,omitempty" json:"comment,omitempty"`
 	Index            uint64  `cbor:"6,keyasint" json:"index"`
+	FencedAt         Instant `cbor:"7,keyasint,omitempty" json:"fenced_at,omitempty"`  // 0 = its fence does not stand yet
+	SettledAt        Instant `cbor:"8,keyasint,omitempty" json:"settled_at,omitempty"` // 0 = signatures may still be on their way
 }
 
 // Version is one generation of a Key.

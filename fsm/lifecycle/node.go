@@ -34,6 +34,12 @@ type Node struct {
 	Driver      string     `cbor:"12,keyasint,omitempty"`
 	Joined      Origin     `cbor:"13,keyasint"`
 	RemovedAt   Instant    `cbor:"14,keyasint,omitempty"`
+
+	// QuarantineIndex is the fence of its quarantine, 0 when it is not quarantined.
+	// The node is not removed before that fence stands, so that no later fence has
+	// to wait for a lease of a node that is gone.
+	QuarantineIndex uint64 `cbor:"15,keyasint,omitempty"`
+	Seals           []Seal `cbor:"16,keyasint,omitempty"` // oldest first, lifted ones included
 }
 
 // ServerID is the node's identity in the Raft configuration: a wiped data
@@ -43,28 +49,3 @@ func (n *Node) ServerID() string { return string(n.ID) + "." + n.Incarnation }
 
 // Signs reports whether the node should hold instances and may use them.
 func (n *Node) Signs() bool { return n.Signer && n.Status == Member }
-
-// Settings must agree everywhere, so they live in the log and not in a file.
-type Settings struct {
-	PublicURL             string       `cbor:"1,keyasint,omitempty" json:"public_url"` // base of published links; empty = each node's own
-	CheckpointEvery       Milliseconds `cbor:"2,keyasint,omitempty" json:"checkpoint_every"`
-	MaxTokenTTL           Milliseconds `cbor:"3,keyasint,omitempty" json:"max_token_ttl"`
-	InsecureTrustAnchors  bool         `cbor:"4,keyasint,omitempty" json:"insecure_trust_anchors"`
-	BusinessReasonConfirm Milliseconds `cbor:"5,keyasint,omitempty" json:"business_reason_confirm"`
-}
-
-// DefaultSettings are the settings of a new cluster.
-func DefaultSettings() Settings {
-	return Settings{CheckpointEvery: 10 * Second, MaxTokenTTL: 366 * Day, BusinessReasonConfirm: 365 * Day}
-}
-
-// Cluster is the one row about the cluster itself.
-type Cluster struct {
-	Rev      uint64   `cbor:"1,keyasint"`
-	ID       string   `cbor:"2,keyasint"` // 128 random bits, hex
-	Name     string   `cbor:"3,keyasint"`
-	Epoch    uint64   `cbor:"4,keyasint"` // 1 at init; raised only by restore or recovery
-	Format   uint64   `cbor:"5,keyasint"`
-	Settings Settings `cbor:"6,keyasint"`
-	Created  Origin   `cbor:"7,keyasint"`
-}

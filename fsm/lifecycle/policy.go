@@ -36,7 +36,10 @@ func DefaultPolicy(p Purpose, a Algorithm) Policy {
 	case ForToken, ForAssertion:
 		pol.RotateEvery, pol.Lead, pol.VerifyWindow, pol.MaxTTL = 30*Day, Hour, 2*Hour, Hour
 		pol.Inputs, pol.Types = []string{InputJWS}, []string{"JWT"}
+	case ForCertificate:
+		pol.Strict = true
 	case ForCode, ForArtifact:
+		pol.Strict = p == ForCode
 		pol.RotateEvery, pol.Lead = 90*Day, 24*Hour
 		pol.Inputs = []string{InputMessage, InputDigest}
 		if a == EdDSA {
@@ -88,9 +91,6 @@ func (p Policy) Check(purpose Purpose, alg Algorithm) error {
 	}
 	if purpose.SignsTokens() && len(p.Types) == 0 {
 		return fmt.Errorf("policy types is empty: a key that signs tokens needs at least one typ, for example JWT")
-	}
-	if p.Strict {
-		return fmt.Errorf("policy strict = true: this version cannot record signatures before release yet; refused rather than ignored")
 	}
 	if err := p.CheckTexts(); err != nil {
 		return err

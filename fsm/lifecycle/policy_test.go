@@ -39,7 +39,6 @@ func TestPolicyRefusals(t *testing.T) {
 		"min_ready 1001":           func(p *Policy) { p.MinReady = 1001 },
 		"verify_one_in 0":          func(p *Policy) { p.VerifyOneIn = 0 },
 		"verify_one_in 1001":       func(p *Policy) { p.VerifyOneIn = 1001 },
-		"strict":                   func(p *Policy) { p.Strict = true },
 		"no types":                 func(p *Policy) { p.Types = nil },
 		"unknown input":            func(p *Policy) { p.Inputs = []string{"stdin"} },
 		"message for a token key":  func(p *Policy) { p.Inputs = []string{InputMessage} },

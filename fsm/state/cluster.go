@@ -57,6 +57,7 @@ func (x *tx) raiseFormat(c *command.RaiseFormat) Outcome {
 
 func (x *tx) setSettings(c *command.SetSettings) Outcome {
 	row := *x.cluster()
+	x.shortenTerms(&row, c.Settings)
 	row.Settings = c.Settings
 	put(x, TableCluster, clusterKey, &row)
 	x.record(Leaf{Kind: "cluster.settings_changed"})

@@ -77,6 +77,9 @@ func (x *tx) setPolicy(c *command.SetPolicy) Outcome {
 	x.putKey(k)
 	x.record(Leaf{Kind: "key.policy_changed", Key: k.ID, Before: fmt.Sprint(old.PolicyVersion), After: fmt.Sprint(k.PolicyVersion),
 		Detail: fmt.Sprintf("owner %s: %s", k.Owner, k.Reason)})
+	if k.Policy.Narrows(old.Policy) {
+		x.openFence("key.policy_changed", k.ID, nil, "")
+	}
 	return Outcome{Subject: string(k.ID), Key: k.ID}
 }
 

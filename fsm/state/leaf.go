@@ -2,12 +2,14 @@ package state
 
 import (
 	"bytes"
+	"encoding/hex"
 	"fmt"
 	"strconv"
 	"strings"
 
 	"golang.org/x/mod/sumdb/tlog"
 
+	"github.com/chancery-project/chancery/fsm/command"
 	"github.com/chancery-project/chancery/fsm/lifecycle"
 )
 
@@ -29,25 +31,40 @@ type Leaf struct {
 	After     string
 	Reason    string
 	Detail    string
-	Command   string // hex SHA-256 of the entry
+	Fence     uint64                  // of "fenced" and "settled": the entry that opened it
+	Nodes     []lifecycle.FencedNode  // of "fenced": how each node's right ended
+	Count     int                     // of "signature.recorded": how many
+	Digest    string                  // likewise: hex SHA-256 over the hashes of all of them
+	Items     []command.SignatureItem // likewise: the first of them
+	Command   string                  // hex SHA-256 of the entry
 }
 
 const leafVersion = "chancery-log/1"
 
+type field struct{ name, value string }
+
 // fields lists names and values in the order they are written; empty ones are
 // left out. Names are never reused for something else.
-func (l *Leaf) fields() []struct{ name, value string } {
+func (l *Leaf) fields() []field {
 	num := func(n uint64) string {
 		if n == 0 {
 			return ""
 		}
 		return strconv.FormatUint(n, 10)
 	}
-	return []struct{ name, value string }{
+	out := []field{
 		{"kind", l.Kind}, {"at", strconv.FormatInt(int64(l.At), 10) + " " + l.At.String()}, {"index", num(l.Index)}, {"sub", num(uint64(l.Sub))},
 		{"actor", l.Actor}, {"request", l.RequestID}, {"key", string(l.Key)}, {"version", num(l.Version)}, {"kid", l.KID},
-		{"node", string(l.Node)}, {"before", l.Before}, {"after", l.After}, {"reason", l.Reason}, {"detail", l.Detail}, {"command", l.Command},
+		{"node", string(l.Node)}, {"before", l.Before}, {"after", l.After}, {"reason", l.Reason}, {"detail", l.Detail}, {"fence", num(l.Fence)},
 	}
+	for i := range l.Nodes {
+		out = append(out, field{"fenced", fencedText(&l.Nodes[i])})
+	}
+	out = append(out, field{"count", num(uint64(l.Count))}, field{"digest", l.Digest})
+	for i := range l.Items {
+		out = append(out, field{"item", hex.EncodeToString(l.Items[i].TBS) + " " + hex.EncodeToString(l.Items[i].Sig)})
+	}
+	return append(out, field{"command", l.Command})
 }
 
 // Encode writes the leaf. Values never hold a line break: limits refuse control
@@ -131,6 +148,20 @@ func (l *Leaf) set(name, value string) (err error) {
 		l.Reason = value
 	case "detail":
 		l.Detail = value
+	case "fence":
+		l.Fence, err = strconv.ParseUint(value, 10, 64)
+	case "fenced":
+		var n lifecycle.FencedNode
+		n, err = parseFenced(value)
+		l.Nodes = append(l.Nodes, n)
+	case "count":
+		l.Count, err = strconv.Atoi(value)
+	case "digest":
+		l.Digest = value
+	case "item":
+		var it command.SignatureItem
+		it, err = parseItem(value)
+		l.Items = append(l.Items, it)
 	case "command":
 		l.Command = value
 	default:
@@ -140,6 +171,37 @@ func (l *Leaf) set(name, value string) (err error) {
 		return fmt.Errorf("log leaf field %q: %w", name, err)
 	}
 	return nil
+}
+
+// fencedText is "node outcome boot at", with "-" for no boot id.
+func fencedText(n *lifecycle.FencedNode) string {
+	boot := n.Boot
+	if boot == "" {
+		boot = "-"
+	}
+	return string(n.Node) + " " + string(n.Outcome) + " " + boot + " " + strconv.FormatInt(int64(n.At), 10)
+}
+
+func parseFenced(s string) (n lifecycle.FencedNode, err error) {
+	parts := strings.Split(s, " ")
+	if len(parts) != 4 {
+		return n, fmt.Errorf("%q has %d parts, not 4", s, len(parts))
+	}
+	at, err := strconv.ParseInt(parts[3], 10, 64)
+	n = lifecycle.FencedNode{Node: lifecycle.NodeID(parts[0]), Outcome: lifecycle.FenceOutcome(parts[1]), Boot: parts[2], At: lifecycle.Instant(at)}
+	if n.Boot == "-" {
+		n.Boot = ""
+	}
+	return n, err
+}
+
+func parseItem(s string) (it command.SignatureItem, err error) {
+	tbs, sig, _ := strings.Cut(s, " ")
+	if it.TBS, err = hex.DecodeString(tbs); err != nil {
+		return it, err
+	}
+	it.Sig, err = hex.DecodeString(sig)
+	return it, err
 }
 
 // hashReader reads stored hashes of the RFC 6962 tree out of a transaction.

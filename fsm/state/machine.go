@@ -214,6 +214,16 @@ func execute(x *tx, cmd *command.Command) Outcome {
 		return x.addToken(c)
 	case *command.RevokeToken:
 		return x.revokeToken(c)
+	case *command.RecordFenced:
+		return x.recordFenced(c)
+	case *command.RecordSettled:
+		return x.recordSettled(c)
+	case *command.RecordSignatures:
+		return x.recordSignatures(c)
+	case *command.ReportSeal:
+		return x.reportSeal(c)
+	case *command.LiftSeal:
+		return x.liftSeal(c)
 	}
 	panic(&Corruption{Index: x.index, Err: fmt.Errorf("%w: %s has no handler", command.ErrUnknownKind, cmd.Body.Kind())})
 }

@@ -96,6 +96,9 @@ func (x *tx) setNodeRoles(c *command.SetNodeRoles) Outcome {
 	n := *old
 	n.Voter, n.Signer = c.Voter, c.Signer
 	x.putNode(n)
+	if old.Signer && !n.Signer {
+		x.openFence("node.roles_changed", "", nil, n.Name)
+	}
 	x.record(Leaf{Kind: "node.roles_changed", Node: n.ID, Before: roles(old), After: roles(&n), Detail: n.Name})
 	return Outcome{Subject: n.Name}
 }
@@ -123,12 +126,16 @@ func (x *tx) setNodeStatus(c *command.SetNodeStatus) Outcome {
 	if c.Status == lifecycle.Removed && old.Status != lifecycle.Quarantined {
 		return refuse(NodeNotQuarantine, old.Name, "a node is quarantined before it is removed: chancery node quarantine %s", old.Name)
 	}
+	if f := x.quarantineFence(old); f != nil && c.Status == lifecycle.Removed {
+		return refuse(NotFenced, old.Name, "the node may still be signing: its quarantine of %s is not fenced yet; wait, and look with `chancery node show %s`", f.OpenedAt, old.Name)
+	}
 	n := *old
-	n.Status = c.Status
+	n.Status, n.QuarantineIndex = c.Status, 0
 	kind := "node.readmitted"
 	switch c.Status {
 	case lifecycle.Quarantined:
-		kind = "node.quarantined"
+		kind, n.QuarantineIndex = "node.quarantined", x.index
+		x.openFence(kind, "", nil, n.Name)
 	case lifecycle.Removed:
 		kind = "node.removed"
 		n.RemovedAt, n.Voter, n.Signer = x.now(), false, false
@@ -139,6 +146,12 @@ func (x *tx) setNodeStatus(c *command.SetNodeStatus) Outcome {
 		x.loseInstances(&n, c.Lost)
 	}
 	return Outcome{Subject: n.Name}
+}
+
+// quarantineFence is the fence that the node's removal waits for, nil when it
+// stands or there is none.
+func (x *tx) quarantineFence(n *lifecycle.Node) *lifecycle.Fence {
+	return get[lifecycle.Fence](x, TableFences, fenceKey(fenceOpen, n.QuarantineIndex))
 }
 
 // loseInstances marks what a removed node held. Their public keys stay in the

@@ -39,6 +39,17 @@ const (
 	LimitReached      Code = "limit_reached"
 	NotInitialised    Code = "not_initialised"
 	CheckpointStale   Code = "checkpoint_superseded"
+	NotFenced         Code = "not_fenced"
+	SealNotFound      Code = "seal_not_found"
+
+	// Of one request's signatures (GroupOutcome), as the release gate says them.
+	Denied          Code = "denied"
+	Sealed          Code = "sealed"
+	NoActiveVersion Code = "no_active_version"
+	KeySuspended    Code = "key_suspended"
+	KeyRevoked      Code = "key_revoked"
+	KeyDestroyed    Code = "key_destroyed"
+	InstanceNotHere Code = "instance_not_here"
 )
 
 // Outcome is what Apply made of an entry: the same on every node. Subject names
@@ -50,7 +61,14 @@ type Outcome struct {
 	Index    uint64          `cbor:"4,keyasint"`
 	Key      lifecycle.KeyID `cbor:"5,keyasint,omitempty"`
 	Versions []uint64        `cbor:"6,keyasint,omitempty"`
-	Replayed bool            `cbor:"-"` // the request had been carried out before
+	Replayed bool            `cbor:"-"`                    // the request had been carried out before
+	Groups   []GroupOutcome  `cbor:"7,keyasint,omitempty"` // RecordSignatures only: one for each of its Groups
+}
+
+// GroupOutcome is what became of one request's signatures.
+type GroupOutcome struct {
+	Code   Code   `cbor:"1,keyasint,omitempty"` // "" = recorded: it may be released
+	Detail string `cbor:"2,keyasint,omitempty"`
 }
 
 // OK reports whether the command was accepted.

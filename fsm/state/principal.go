@@ -30,6 +30,9 @@ func (x *tx) writePrincipal(r command.PrincipalRecord) Outcome {
 	if old := get[lifecycle.Principal](x, TablePrincipals, r.Name); old != nil {
 		kind, p.Created = "principal.changed", old.Created
 		x.dropCerts(old)
+		if lifecycle.GrantsLost(old.Grants, p.Grants) || missing(old.Certs, p.Certs) {
+			x.openFence(kind, "", nil, p.Name)
+		}
 	}
 	for _, hash := range p.Certs {
 		if owner := get[NameRow](x, TableCerts, hash); owner != nil {
@@ -47,6 +50,11 @@ func (x *tx) writePrincipal(r command.PrincipalRecord) Outcome {
 	}
 	x.record(Leaf{Kind: kind, After: p.Name, Detail: detail})
 	return Outcome{Subject: p.Name}
+}
+
+// missing reports whether something of old is not in now.
+func missing(old, now []string) bool {
+	return slices.ContainsFunc(old, func(s string) bool { return !slices.Contains(now, s) })
 }
 
 func (x *tx) dropCerts(p *lifecycle.Principal) {
@@ -71,6 +79,7 @@ func (x *tx) revokePrincipal(c *command.RevokePrincipal) Outcome {
 	put(x, TablePrincipals, p.Name, &p)
 	x.dropCerts(old)
 	x.record(Leaf{Kind: "principal.revoked", Before: p.Name})
+	x.openFence("principal.revoked", "", nil, p.Name)
 	for _, t := range list[lifecycle.Token](x.hot.Root(), TableTokens, "") {
 		if t.Principal == c.Name && t.RevokedAt == 0 {
 			x.endToken(t)
@@ -124,6 +133,7 @@ func (x *tx) revokeToken(c *command.RevokeToken) Outcome {
 		return refuse(IllegalTransition, c.ID, "the token was revoked at %s", t.RevokedAt)
 	}
 	x.endToken(t)
+	x.openFence("token.revoked", "", nil, t.ID)
 	return Outcome{Subject: c.ID}
 }
 

@@ -35,7 +35,15 @@ func (x *tx) revoke(c *command.Revoke) Outcome {
 	if len(done) == 0 {
 		return refuse(IllegalTransition, string(c.Key), "no version of the key can be revoked for %s", c.Reason)
 	}
+	x.openFence(revokedKind(c), c.Key, done, "")
 	return accepted(c.Key, done...)
+}
+
+func revokedKind(c *command.Revoke) string {
+	if c.Reason == lifecycle.CertificateHold {
+		return "key.suspended"
+	}
+	return "key.revoked"
 }
 
 func (x *tx) revokeVersion(c *command.Revoke, old *lifecycle.Version) Outcome {
@@ -53,11 +61,7 @@ func (x *tx) revokeVersion(c *command.Revoke, old *lifecycle.Version) Outcome {
 	if v.State == lifecycle.Compromised {
 		x.spoilInstances(&v, rev)
 	}
-	kind := "key.revoked"
-	if c.Reason == lifecycle.CertificateHold {
-		kind = "key.suspended"
-	}
-	x.record(Leaf{Kind: kind, Key: v.Key, Version: v.Number, Before: old.State.String(), After: v.State.String(),
+	x.record(Leaf{Kind: revokedKind(c), Key: v.Key, Version: v.Number, Before: old.State.String(), After: v.State.String(),
 		Reason: string(c.Reason), Detail: revocationDetail(c)})
 	return Outcome{}
 }
@@ -104,7 +108,8 @@ func (x *tx) spoil(old *lifecycle.Instance, rev *lifecycle.Revocation) {
 // compromise, or --distrust, takes the public key out of the trust set; any other
 // reason only ends its signing.
 func (x *tx) revokeInstances(c *command.Revoke) Outcome {
-	if _, ok := x.hot.Get(hotKey(TableNodes, string(c.Node))); !ok {
+	node := x.node(c.Node)
+	if node == nil {
 		return refuse(NodeNotFound, c.Node.Short(), "no node has this id")
 	}
 	var done []uint64
@@ -134,5 +139,10 @@ func (x *tx) revokeInstances(c *command.Revoke) Outcome {
 	if len(done) == 0 {
 		return refuse(InstanceNotFound, string(c.Key), "node %s holds no instance that could be revoked", c.Node.Short())
 	}
+	cause := "instance.lost"
+	if c.Reason.IsCompromise() || c.Distrust {
+		cause = "instance.compromised"
+	}
+	x.openFence(cause, c.Key, done, node.Name)
 	return accepted(c.Key, done...)
 }

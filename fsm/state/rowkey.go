@@ -83,6 +83,8 @@ func newRow(t Table) any {
 		return new(lifecycle.Token)
 	case TableJoinTokens:
 		return new(lifecycle.JoinToken)
+	case TableFences:
+		return new(lifecycle.Fence)
 	case TableOperations:
 		return new(Operation)
 	}
@@ -111,6 +113,8 @@ func revision(row any) *uint64 {
 	case *lifecycle.Token:
 		return &r.Rev
 	case *lifecycle.JoinToken:
+		return &r.Rev
+	case *lifecycle.Fence:
 		return &r.Rev
 	case *Operation:
 		return &r.Rev

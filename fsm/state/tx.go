@@ -137,7 +137,10 @@ func (x *tx) origin() lifecycle.Origin {
 // proposer's, as said: the leaf is evidence, and the row has Clock.
 func (x *tx) record(l Leaf) {
 	l.At, l.Index, l.Sub = x.head.At, x.index, len(x.leaves)
-	l.Actor, l.RequestID, l.Command = x.head.Actor, x.head.RequestID, x.hash
+	l.Command = x.hash
+	if l.Actor == "" { // a signature's is its caller, not the node that records it
+		l.Actor, l.RequestID = x.head.Actor, x.head.RequestID
+	}
 	x.leaves = append(x.leaves, l)
 }
 

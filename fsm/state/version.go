@@ -148,7 +148,9 @@ func (x *tx) activateVersion(c *command.ActivateVersion) Outcome {
 	case !early && x.clock < v.PublishedAt.Add(k.Policy.Lead):
 		return refuse(LeadNotPassed, name, "published at %s, with a lead of %s it may sign from %s", v.PublishedAt, k.Policy.Lead, v.PublishedAt.Add(k.Policy.Lead))
 	}
-	x.retirePredecessors(k, v.Number)
+	if retired := x.retirePredecessors(k, v.Number); retired != 0 {
+		x.openFence("key.deactivated", k.ID, []uint64{retired}, "")
+	}
 	now, o := x.move(v, lifecycle.Activate, func(v *lifecycle.Version) { v.ActivatedAt = x.now() })
 	if !o.OK() {
 		return o
@@ -171,8 +173,9 @@ func (x *tx) overtaken(v *lifecycle.Version) uint64 {
 }
 
 // retirePredecessors deactivates the active version, and sees to it that a
-// suspended one does not come back as a second active version.
-func (x *tx) retirePredecessors(k *lifecycle.Key, successor uint64) {
+// suspended one does not come back as a second active version. It returns the
+// number of the version that was active, 0 when none was.
+func (x *tx) retirePredecessors(k *lifecycle.Key, successor uint64) (active uint64) {
 	for _, old := range x.versions(k.ID) {
 		if old.Number == successor {
 			continue
@@ -181,12 +184,14 @@ func (x *tx) retirePredecessors(k *lifecycle.Key, successor uint64) {
 		case old.State == lifecycle.Active:
 			v, _ := x.move(old, lifecycle.Deactivate, nil)
 			x.record(Leaf{Kind: "key.deactivated", Key: k.ID, Version: v.Number, Before: old.State.String(), After: v.State.String(), Detail: "succeeded"})
+			active = v.Number
 		case old.State == lifecycle.Suspended && old.SuspendedFrom == lifecycle.Active:
 			v := *old
 			v.SuspendedFrom, v.DeactivatedAt = lifecycle.Deactivated, x.now()
 			x.putVersion(v)
 		}
 	}
+	return active
 }
 
 // admitPublished lets the instances sign whose public keys were out long enough,
@@ -236,6 +241,9 @@ func (x *tx) simple(key lifecycle.KeyID, n uint64, verb lifecycle.Verb, kind, co
 		x.putVersion(v)
 	}
 	x.record(Leaf{Kind: kind, Key: k.ID, Version: v.Number, Before: old.State.String(), After: v.State.String(), Detail: comment})
+	if verb != lifecycle.Resume {
+		x.openFence(kind, k.ID, []uint64{v.Number}, "")
+	}
 	return accepted(k.ID, v.Number)
 }
 

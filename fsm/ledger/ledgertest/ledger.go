@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -30,6 +31,11 @@ type Ledger struct {
 	leadership ledger.Leadership
 	moved      chan struct{} // closed when leadership changes
 	confirmed  time.Time     // when the state was last known to be current; zero = it is current now
+
+	holdFences, holdSettling bool
+	unreachable              []lifecycle.NodeID
+
+	noLease atomic.Pointer[string] // why there is none; read without the lock
 }
 
 type waiter struct {
@@ -81,7 +87,8 @@ func (l *Ledger) NodeID() lifecycle.NodeID { return l.node }
 // Clock is the ledger's clock: it dates Do and Genesis and measures staleness.
 func (l *Ledger) Clock() *Clock { return l.clock }
 
-// Propose implements ledger.Ledger. What is committed here is committed at once.
+// Propose implements ledger.Ledger. What is committed here is committed at once, and
+// the fence it opens stands and is settled at once (HoldFences, HoldSettling).
 func (l *Ledger) Propose(ctx context.Context, cmd *command.Command) (state.Outcome, error) {
 	if err := ctx.Err(); err != nil {
 		return state.Outcome{}, err
@@ -103,8 +110,8 @@ func (l *Ledger) Propose(ctx context.Context, cmd *command.Command) (state.Outco
 	if err != nil {
 		return state.Outcome{}, fmt.Errorf("propose %s: %w", own.Body.Kind(), err)
 	}
-	o := l.machine.Apply(l.rows, l.machine.Index()+1, entry)
-	l.publish(l.machine.Seal(l.rows))
+	o := l.apply(entry)
+	l.fence()
 	if fail.err != nil {
 		return state.Outcome{}, fail.err
 	}
