@@ -188,7 +188,7 @@ func TestSetPolicy(t *testing.T) {
 	if now := w.ledger.View().Key("ci"); now.Policy.RotateEvery != p.RotateEvery || now.Owner != k.Owner || now.PolicyVersion == k.PolicyVersion {
 		t.Errorf("key = %+v", now)
 	}
-	p.Strict = true
+	p.VerifyOneIn = -1
 	_, err = w.service.SetPolicy(ctx, as("op"), "ci", 0, command.SetPolicy{Policy: p})
 	code(t, err, string(state.Invalid))
 	_, err = w.service.SetPolicy(ctx, as("admin"), "none", 0, command.SetPolicy{Policy: p})

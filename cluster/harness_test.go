@@ -190,6 +190,9 @@ func (l *lab) mustAmong(body command.Body, members ...*member) state.Outcome {
 		if unknown && (o.Code == state.AlreadyExists || o.Code == state.TokenSpent) {
 			return true
 		}
+		if o.Code == state.NotFenced {
+			return false // the leader's barrier is on its way
+		}
 		if err := o.Err(); err != nil {
 			l.t.Fatal(err)
 		}
