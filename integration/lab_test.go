@@ -130,8 +130,12 @@ func (c *lab) layOut() *node {
 	a := c.place(p, dir)
 	n := &node{c: c, dir: dir, api: a[0], public: a[1], peer: a[2], gossip: a[3], metrics: a[4], process: p}
 	c.nodes = append(c.nodes, n)
+	level := "debug"
+	if c.net != nil {
+		level = "info" // its callers never pause
+	}
 	var b bytes.Buffer
-	err := serverConfig.Execute(&b, map[string]string{"Name": name, "API": n.api, "Public": n.public, "Peer": n.peer, "Gossip": n.gossip, "Metrics": n.metrics, "Level": "debug"})
+	err := serverConfig.Execute(&b, map[string]string{"Name": name, "API": n.api, "Public": n.public, "Peer": n.peer, "Gossip": n.gossip, "Metrics": n.metrics, "Level": level})
 	if err := errors.Join(err, os.WriteFile(n.config, b.Bytes(), 0o600)); err != nil {
 		c.t.Fatal(err)
 	}
@@ -218,6 +222,11 @@ func (c *lab) client(nodes ...*node) *client.Client {
 // patientClient waits so long for each answer.
 func (c *lab) patientClient(attempt time.Duration, nodes ...*node) *client.Client {
 	c.t.Helper()
+	return c.clientWith(func(cfg *client.Config) { cfg.AttemptTimeout = attempt }, nodes...)
+}
+
+// clientWith makes a client of the first admin, changed as the test wants.
+func (c *lab) clientWith(change func(*client.Config), nodes ...*node) *client.Client {
 	if len(nodes) == 0 {
 		nodes = c.nodes
 	}
@@ -226,13 +235,14 @@ func (c *lab) patientClient(attempt time.Duration, nodes ...*node) *client.Clien
 		addrs = append(addrs, n.api)
 	}
 	cfg := client.Config{Addrs: addrs, CAFile: c.path("ca.pem"), CertFile: c.path("admin", "admin.crt"), KeyFile: c.path("admin", "admin.key"),
-		Timeout: 20 * time.Second, AttemptTimeout: attempt}
+		Timeout: 20 * time.Second, AttemptTimeout: 3 * time.Second}
 	if c.outside != nil {
 		cfg.Dial = c.outside.Dial
 	}
+	change(&cfg)
 	k, err := client.New(cfg)
 	if err != nil {
-		c.t.Fatal(err)
+		panic(err) // also called by callers, who must not end the test; the files were read before
 	}
 	return k
 }

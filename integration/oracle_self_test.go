@@ -1,0 +1,60 @@
+package integration
+
+import (
+	"testing"
+	"time"
+
+	"github.com/chancery-project/chancery/transport/wire"
+)
+
+// TestOracles shows that each judge finds what it is there for: a violation beside
+// its innocent twin.
+func TestOracles(t *testing.T) {
+	const sec = int64(time.Second)
+	n1 := &node{process: &process{name: "n1"}}
+	gate := func(begun int64, index uint64, key, caller string) event {
+		return event{Name: "gate", NS: begun + sec, BegunNS: begun, Index: index, Key: key, Caller: caller, node: n1}
+	}
+	suspended := &withdrawal{what: "suspend", key: "k", index: 100, fencedNS: 50 * sec, settledNS: 53 * sec, reached: wire.Settled, answeredAt: 1_000_000, regained: 110}
+	revoked := &withdrawal{what: "revoke", key: "k", index: 100, fencedNS: 50 * sec, settledNS: 53 * sec, reached: wire.Settled, answeredAt: 1_000_000, final: true}
+	token := &withdrawal{what: "token", key: "k", subject: "robot", index: 100, fencedNS: 50 * sec, final: true}
+	unknown := &withdrawal{what: "suspend", key: "k"}
+	for _, c := range []struct {
+		name  string
+		judge func(*evidence) []string
+		ev    evidence
+		bad   bool
+	}{
+		{"an old state passes after the fence", (*evidence).gates, evidence{withdrawals: []*withdrawal{suspended}, events: []event{gate(51*sec, 99, "k", "admin")}}, true},
+		{"also with another key", (*evidence).gates, evidence{withdrawals: []*withdrawal{suspended}, events: []event{gate(51*sec, 99, "other", "admin")}}, true},
+		{"it began before the fence", (*evidence).gates, evidence{withdrawals: []*withdrawal{suspended}, events: []event{gate(49*sec, 99, "k", "admin")}}, false},
+		{"another key, by a new state", (*evidence).gates, evidence{withdrawals: []*withdrawal{suspended}, events: []event{gate(51*sec, 100, "other", "admin")}}, false},
+		{"a state in which it is suspended", (*evidence).gates, evidence{withdrawals: []*withdrawal{suspended}, events: []event{gate(40*sec, 105, "k", "admin")}}, true},
+		{"a state in which it was given back", (*evidence).gates, evidence{withdrawals: []*withdrawal{suspended}, events: []event{gate(51*sec, 110, "k", "admin")}}, false},
+		{"a revocation has no end", (*evidence).gates, evidence{withdrawals: []*withdrawal{revoked}, events: []event{gate(51*sec, 110, "k", "admin")}}, true},
+		{"a revoked token", (*evidence).gates, evidence{withdrawals: []*withdrawal{token}, events: []event{gate(49*sec, 101, "k", "robot")}}, true},
+		{"somebody else's token", (*evidence).gates, evidence{withdrawals: []*withdrawal{token}, events: []event{gate(51*sec, 101, "k", "admin")}}, false},
+		{"nobody knows whether it happened", (*evidence).gates, evidence{withdrawals: []*withdrawal{unknown}, events: []event{gate(51*sec, 99, "k", "admin")}}, false},
+
+		{"accepted after settled", (*evidence).settledAcceptances, evidence{withdrawals: []*withdrawal{suspended}, accepted: []acceptance{{key: "k", sdk: true, at: 54 * sec, index: 99}}}, true},
+		{"accepted before", (*evidence).settledAcceptances, evidence{withdrawals: []*withdrawal{suspended}, accepted: []acceptance{{key: "k", sdk: true, at: 52 * sec, index: 99}}}, false},
+		{"a raw caller believes anything", (*evidence).settledAcceptances, evidence{withdrawals: []*withdrawal{suspended}, accepted: []acceptance{{key: "k", at: 54 * sec, index: 99}}}, false},
+		{"after it was given back", (*evidence).settledAcceptances, evidence{withdrawals: []*withdrawal{suspended}, accepted: []acceptance{{key: "k", sdk: true, at: 54 * sec, index: 111}}}, false},
+		{"past all deadlines", (*evidence).lateAcceptances, evidence{accepted: []acceptance{{sdk: true, call: 0, at: 6 * sec}}}, true},
+		{"within them", (*evidence).lateAcceptances, evidence{accepted: []acceptance{{sdk: true, call: 0, at: 2 * sec}}}, false},
+
+		{"recorded after the revocation", (*evidence).strictRecords, evidence{withdrawals: []*withdrawal{revoked}, accepted: []acceptance{{key: "k", strict: true, record: 101}}}, true},
+		{"recorded before it", (*evidence).strictRecords, evidence{withdrawals: []*withdrawal{revoked}, accepted: []acceptance{{key: "k", strict: true, record: 99}}}, false},
+		{"recorded nowhere", (*evidence).strictRecords, evidence{accepted: []acceptance{{key: "k", strict: true}}}, true},
+
+		{"good while suspended", (*evidence).goodAnswers, evidence{withdrawals: []*withdrawal{suspended}, answers: []answer{{key: "k", status: wire.Good, index: 104, asOf: 1_000_000, askedAt: 1_000_000}}}, true},
+		{"good as of later", (*evidence).goodAnswers, evidence{withdrawals: []*withdrawal{suspended}, answers: []answer{{key: "k", status: wire.Good, index: 99, asOf: 1_000_100, askedAt: 1_000_100}}}, true},
+		{"good as of before", (*evidence).goodAnswers, evidence{withdrawals: []*withdrawal{suspended}, answers: []answer{{key: "k", status: wire.Good, index: 99, asOf: 999_000, askedAt: 1_000_100}}}, false},
+		{"good and stale", (*evidence).goodAnswers, evidence{answers: []answer{{key: "k", level: wire.Stale, status: wire.Good, asOf: 990_000, askedAt: 1_000_000}}}, true},
+		{"suspended and stale", (*evidence).goodAnswers, evidence{answers: []answer{{key: "k", level: wire.Stale, status: wire.OnHold, asOf: 990_000, askedAt: 1_000_000}}}, false},
+	} {
+		if found := c.judge(&c.ev); (len(found) > 0) != c.bad {
+			t.Errorf("%s: %q, want a violation: %v", c.name, found, c.bad)
+		}
+	}
+}

@@ -1,0 +1,252 @@
+package integration
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/anishathalye/porcupine"
+
+	"github.com/chancery-project/chancery/authority/audit"
+	"github.com/chancery-project/chancery/client"
+	"github.com/chancery-project/chancery/transport/wire"
+)
+
+// evidence is everything that one trial is judged by. The judges are functions of it
+// and of nothing else, so that they can be judged themselves: see oracle_self_test.go.
+type evidence struct {
+	withdrawals []*withdrawal
+	accepted    []acceptance
+	answers     []answer
+	events      []event
+	bent        bool // lease clocks were bent: ages in wall time say nothing
+}
+
+// judge settles what was unknown, asks every judge, and reports each violation. It
+// returns how many there were. The cluster must be up again.
+func (r *trial) judge(t *testing.T) (violations int) {
+	t.Helper()
+	r.resolve(t)
+	r.report(t)
+	ev := r.evidence()
+	var found []string
+	for _, judge := range []func(*evidence) []string{(*evidence).gates, (*evidence).settledAcceptances, (*evidence).lateAcceptances, (*evidence).strictRecords, (*evidence).goodAnswers} {
+		found = append(found, judge(ev)...)
+	}
+	found = append(found, r.surprises...)
+	for i, v := range found {
+		if i == 10 {
+			t.Errorf("and %d more", len(found)-i)
+			break
+		}
+		t.Error("VIOLATION:", v)
+	}
+	if r.barriers() == 0 {
+		t.Error("no barrier came to its end: this trial proves nothing")
+	}
+	if len(r.accepted) == 0 {
+		t.Error("nobody signed anything: this trial proves nothing")
+	}
+	return len(found) + r.linearizable(t)
+}
+
+// evidence collects, and completes the withdrawals by what leaders recorded.
+func (r *trial) evidence() *evidence {
+	ev := &evidence{withdrawals: r.withdrawals, accepted: r.accepted, answers: r.answers, events: r.c.events()}
+	first := func(at *int64, ns int64) {
+		if *at == 0 || ns < *at {
+			*at = ns
+		}
+	}
+	for _, e := range ev.events {
+		for _, w := range ev.withdrawals {
+			switch {
+			case w.index == 0 || e.Index != w.index:
+			case e.Name == "fenced":
+				first(&w.fencedNS, e.NS)
+			case e.Name == "settled":
+				first(&w.settledNS, e.NS)
+			}
+		}
+	}
+	return ev
+}
+
+// resolve asks for the index of withdrawals whose answer was lost.
+func (r *trial) resolve(t *testing.T) {
+	t.Helper()
+	for _, w := range r.withdrawals {
+		if w.index != 0 {
+			continue
+		}
+		op, err := r.c.admin.Operation(ctx(t), w.request, client.Consistency(wire.Linearizable))
+		switch {
+		case err == nil && op.Error == nil && op.Committed != nil:
+			w.index = op.Committed.Index
+		case err != nil && wire.CodeOf(err) != wire.OperationNotFound:
+			t.Errorf("ask for %s of %s: %v", w.what, w.key, err)
+		}
+	}
+}
+
+// gates: once R is fenced, nobody passes the release gate by a state older than R,
+// whatever the key; and with what is withdrawn nobody passes it by a later state
+// either, until it is given back. An event counts from before its look began.
+func (ev *evidence) gates() (found []string) {
+	for _, e := range ev.events {
+		if e.Name != "gate" {
+			continue
+		}
+		for _, w := range ev.withdrawals {
+			switch {
+			case w.fencedNS != 0 && e.BegunNS > w.fencedNS && e.Index < w.index:
+				found = append(found, fmt.Sprintf("%s passed the gate with %s by state %d, %s after the %s of %s at %d was fenced",
+					e.node.name, e.Key, e.Index, time.Duration(e.BegunNS-w.fencedNS), w.what, w.key, w.index))
+			case w.index != 0 && e.Index >= w.index && w.covers(e.Key, e.Caller) && (w.final || w.regained != 0 && e.Index < w.regained):
+				found = append(found, fmt.Sprintf("%s passed the gate with %s by state %d, in which its %s at %d stands", e.node.name, e.Key, e.Index, w.what, w.index))
+			}
+		}
+	}
+	return found
+}
+
+// covers reports whether a signature would need what was withdrawn.
+func (w *withdrawal) covers(key, caller string) bool {
+	switch w.what {
+	case "suspend", "revoke":
+		return w.key == key
+	case "token", "principal":
+		return w.subject == caller
+	}
+	return false // policy: what was signed does not stand in the event
+}
+
+// settledAcceptances: once R is settled, no client of ours accepts a signature that
+// needed what was withdrawn and was admitted before.
+func (ev *evidence) settledAcceptances() (found []string) {
+	for _, a := range ev.accepted {
+		for _, w := range ev.withdrawals {
+			if a.sdk && w.settledNS != 0 && a.at > w.settledNS && w.covers(a.key, a.caller) && a.index < w.index {
+				found = append(found, fmt.Sprintf("a signature of %s by %s was accepted %s after the %s at %d was settled",
+					a.key, a.node, time.Duration(a.at-w.settledNS), w.what, w.index))
+			}
+		}
+	}
+	return found
+}
+
+// sdkDeadline is D; noticed is how late the test may be to look at its clock.
+const (
+	sdkDeadline = 2 * time.Second
+	noticed     = 400 * time.Millisecond
+)
+
+// lateAcceptances: our client believes nothing that comes later than D after it
+// asked. One call may try several times; the last attempt began after the call, so
+// only calls that could hold one attempt are looked at.
+func (ev *evidence) lateAcceptances() (found []string) {
+	for _, a := range ev.accepted {
+		if took := time.Duration(a.at - a.call); a.sdk && took > 4*time.Second+noticed {
+			found = append(found, fmt.Sprintf("a signature of %s by %s was accepted %s after it was asked for, past all deadlines", a.key, a.node, took))
+		}
+	}
+	return found
+}
+
+// strictRecords: every strict signature stands in the log before the revocation.
+func (ev *evidence) strictRecords() (found []string) {
+	for _, a := range ev.accepted {
+		if !a.strict {
+			continue
+		}
+		if a.record == 0 {
+			found = append(found, fmt.Sprintf("a strict signature of %s by %s names no record", a.key, a.node))
+		}
+		for _, w := range ev.withdrawals {
+			if w.index != 0 && w.covers(a.key, a.caller) && a.record > w.index && (w.final || w.regained != 0 && a.record < w.regained) {
+				found = append(found, fmt.Sprintf("a strict signature of %s by %s is recorded at %d, after the %s at %d", a.key, a.node, a.record, w.what, w.index))
+			}
+		}
+	}
+	return found
+}
+
+// rounding of wall clocks to milliseconds, on both sides.
+const rounding = 2
+
+// goodAnswers: good is said of no state in which the key is withdrawn, of none that is
+// older than allowed, and not as of a time after the withdrawal was answered.
+func (ev *evidence) goodAnswers() (found []string) {
+	for _, a := range ev.answers {
+		if a.status != wire.Good {
+			continue
+		}
+		if a.level == wire.Stale && !ev.bent && a.asOf < a.askedAt-statusBound.Milliseconds()-rounding {
+			found = append(found, fmt.Sprintf("%s said good of %s from a state that was %d ms old", a.node, a.key, a.askedAt-a.asOf))
+		}
+		if a.level == wire.Bounded && !ev.bent && a.asOf < a.askedAt-statusBound.Milliseconds()-rounding {
+			found = append(found, fmt.Sprintf("%s said good of %s from a state that was %d ms old, to a bounded read", a.node, a.key, a.askedAt-a.asOf))
+		}
+		for _, w := range ev.withdrawals {
+			if w.index == 0 || w.key != a.key || w.what != "suspend" && w.what != "revoke" {
+				continue
+			}
+			if a.index >= w.index && (w.final || w.regained != 0 && a.index < w.regained) {
+				found = append(found, fmt.Sprintf("%s said good of %s by state %d, in which its %s at %d stands", a.node, a.key, a.index, w.what, w.index))
+			}
+			if w.reached != "" && a.asOf > w.answeredAt+rounding && a.index < w.index {
+				found = append(found, fmt.Sprintf("%s said good of %s as of %d ms after its %s at %d was answered", a.node, a.key, a.asOf-w.answeredAt, w.what, w.index))
+			}
+		}
+	}
+	return found
+}
+
+// linearizable asks porcupine about the lifecycle operations and reads.
+func (r *trial) linearizable(t *testing.T) (violations int) {
+	t.Helper()
+	result, info := porcupine.CheckOperationsVerbose(keyModel, r.history, 2*time.Minute)
+	if result == porcupine.Ok {
+		return 0
+	}
+	path := artifact(t, "history.html")
+	if err := porcupine.VisualizePath(keyModel, info, path); err != nil {
+		t.Error("draw the history:", err)
+	}
+	if result == porcupine.Unknown {
+		t.Errorf("the history of %d operations could not be judged in time (inconclusive): see %s", len(r.history), path)
+		return 0
+	}
+	t.Errorf("VIOLATION: the history is not linearizable: see %s", path)
+	return 1
+}
+
+// audited: each signature that a caller holds was an intent in the journal of the
+// node that made it.
+func (r *trial) audited(t *testing.T) {
+	t.Helper()
+	held := map[string]map[string]bool{}
+	for _, a := range r.accepted {
+		if held[a.node] == nil {
+			held[a.node] = map[string]bool{}
+		}
+		held[a.node][a.request] = true
+	}
+	for _, n := range r.c.nodes {
+		want := held[n.name]
+		err := client.All(func(page ...client.Option) (wire.List[wire.AuditRecord], error) {
+			return r.c.admin.Audit(ctx(t), append(page, client.At(n.api))...)
+		}, func(a wire.AuditRecord) error {
+			if a.Kind == string(audit.SignIntent) {
+				delete(want, a.RequestID)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Errorf("read the journal of %s: %v", n.name, err)
+		}
+		if len(want) > 0 {
+			t.Errorf("VIOLATION: %d signatures of %s are not in its journal", len(want), n.name)
+		}
+	}
+}
