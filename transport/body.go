@@ -30,6 +30,12 @@ type rendered struct {
 // maxBodies bounds the memory: a body has a few KiB.
 const maxBodies = 4096
 
+// Drop forgets every answer.
+func (b *Bodies) Drop() {
+	b.found.Clear()
+	b.count.Store(0)
+}
+
 // Render gives the answer of the name in two parts: a remembered or new body, which
 // is shared and not to be written to, and position, as_of and freshness. make
 // returns a JSON object that is open: it ends after a comma.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -113,6 +114,7 @@ func TestThreeNodes(t *testing.T) {
 		}
 		t.Logf("%s: kid %s, %s", sig.Node, sig.KID, base64.StdEncoding.EncodeToString(sig.Signature))
 	}
+	statements(ctx, t, c, configs, wire.Good)
 	if _, err := c.Revoke(ctx, "ci", wire.Revoke{Reason: "keyCompromise"}); err != nil {
 		t.Fatal(err)
 	}
@@ -120,6 +122,46 @@ func TestThreeNodes(t *testing.T) {
 		_, err := c.Sign(ctx, "ci", wire.SignRequest{Digest: digest[:]}, client.At(conf.Advertise.API))
 		if err == nil || !strings.Contains(err.Error(), "revoked") {
 			t.Errorf("%s signed after the revocation: %v", conf.NodeName, err)
+		}
+	}
+	statements(ctx, t, c, configs, wire.Revoked)
+}
+
+// statements asks each node for signed answers, over plain HTTP, and verifies them
+// with the CA bundle that init wrote.
+func statements(ctx context.Context, t *testing.T, c *client.Client, configs []Config, want string) {
+	t.Helper()
+	k, err := c.Key(ctx, "ci")
+	if err != nil {
+		t.Fatal(err)
+	}
+	kid := string(k.Versions[0].Instances[0].KID)
+	for _, conf := range configs {
+		at := client.At("http://" + conf.Advertise.Public)
+		s := awaitStatus(ctx, t, func() (*client.Status, error) { return c.KeyStatus(ctx, "ci", at) })
+		if s.Status != want || s.Node != conf.NodeName || s.Position.Index < k.Position.Index {
+			t.Errorf("%s says of the key: %+v", conf.NodeName, s.StatusClaims)
+		}
+		if one := awaitStatus(ctx, t, func() (*client.Status, error) { return c.KIDStatus(ctx, kid, at) }); one.Status != want {
+			t.Errorf("%s says of the kid: %+v", conf.NodeName, one.StatusClaims)
+		}
+		set, claims, err := c.TrustSet(ctx, "ci", at)
+		if err != nil || (len(set.KIDs()) > 0) != (want == wire.Good) || claims.Node != conf.NodeName {
+			t.Errorf("trust set of %s: %+v, %v", conf.NodeName, claims, err)
+		}
+	}
+}
+
+// awaitStatus waits for the certificate of a node that has just started.
+func awaitStatus(ctx context.Context, t *testing.T, ask func() (*client.Status, error)) *client.Status {
+	t.Helper()
+	for {
+		s, err := ask()
+		if err == nil {
+			return s
+		}
+		if !errors.Is(err, client.ErrUnsigned) || ctx.Err() != nil {
+			t.Fatal(err)
 		}
 	}
 }

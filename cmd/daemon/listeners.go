@@ -24,6 +24,7 @@ func (d *Daemon) startListeners(ctx context.Context) error {
 		ForwardTransport: &http.Transport{TLSClientConfig: d.clientTLS(), MaxIdleConnsPerHost: 64, IdleConnTimeout: 50 * time.Second, ForceAttemptHTTP2: false},
 		PublicURL:        d.publicURL(), Journal: d.journal, Cluster: d.clusterStatus, Snapshot: d.snapshot, EncodeJoinToken: d.encodeJoinToken,
 		Limits: api.Limits{PerPrincipal: rate(d.config.Limits.RequestsPerSecond), Server: limits}})
+	d.caches.add(d.api.Drop)
 	callers, err := net.Listen("tcp", d.config.Listen.API)
 	if err != nil {
 		return fmt.Errorf("listen for the API: %w", err)
@@ -34,9 +35,10 @@ func (d *Daemon) startListeners(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("listen for the public: %w", err)
 	}
-	config := public.Config{Node: d.config.NodeName, Ledger: d.node, Sets: d.sets, Logger: d.log, Metrics: d.metrics,
+	config := public.Config{Node: d.config.NodeName, Ledger: d.node, Sets: d.sets, Attestor: d.attestor, Logger: d.log, Metrics: d.metrics,
 		PublicURL: d.publicURL(), Ready: d.readyFor, PerAddress: rate(d.config.Limits.AnonymousPerSecond)}
 	pub := public.New(config)
+	d.caches.add(pub.Drop)
 	options := limits
 	if !d.config.TLS.PlainPublic {
 		options.TLS = d.tls()

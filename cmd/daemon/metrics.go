@@ -18,6 +18,11 @@ func (d *Daemon) measure() {
 	counter("signing_released_total", "Signatures that passed the release gate.", func() float64 { return float64(d.signer.Released.Load()) })
 	counter("signing_withheld_total", "Signatures that were made or tried and not released.", func() float64 { return float64(d.signer.Withheld.Load()) })
 	counter("signing_expired_total", "Signatures that passed the release gate and were not written in time.", func() float64 { return float64(d.signer.Expired.Load()) })
+	counter("publish_statements_total", "Status answers and trust sets signed with this node's status key.", func() float64 { return float64(d.attestor.Signed.Load()) })
+	gauge("publish_status_key_ok", "1 while the status key has a valid certificate.", func() float64 {
+		_, _, ok := d.attestor.Ready(time.Now())
+		return one(ok)
+	})
 	gauge("provision_orphans", "Key pairs in this node's partition that nobody intended.", func() float64 { return float64(d.provision.State().Orphans) })
 	gauge("provision_missing", "Registered key pairs that are not in this node's partition.", func() float64 { return float64(d.provision.State().Missing) })
 	gauge("provision_quarantined", "Instances of this node that are not used for signing.", func() float64 { return float64(len(d.provision.State().Quarantined)) })

@@ -51,6 +51,9 @@ type Daemon struct {
 	renewal   *renewal
 	reporter  *reporter
 	sets      *publish.Cache
+	attestor  *publish.Attestor
+	status    *statusKeeper
+	caches    caches
 	api       *api.API
 	cancel    context.CancelFunc
 	running   sync.WaitGroup
@@ -71,7 +74,7 @@ func Run(ctx context.Context, c Config, version string, ready func()) error {
 	}
 	ballast := make([]byte, ballastBytes)
 	defer runtime.KeepAlive(ballast)
-	d := &Daemon{config: c, version: version, log: log, metrics: prometheus.NewRegistry(), sets: new(publish.Cache), failed: make(chan error, 8)}
+	d := &Daemon{config: c, version: version, log: log, metrics: prometheus.NewRegistry(), sets: new(publish.Cache), attestor: publish.NewAttestor(), failed: make(chan error, 8)}
 	d.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if err := d.start(ctx); err != nil {
 		return errors.Join(err, d.stop(false))
@@ -114,7 +117,11 @@ func (d *Daemon) start(ctx context.Context) (err error) {
 	}
 	d.startGossip()
 	d.measure()
+	if err = d.startStatusKey(); err != nil {
+		return err
+	}
 	d.background(func() { d.renewal.run(background) })
+	d.background(func() { d.status.run(background) })
 	d.background(func() { d.introduce(background) })
 	return d.startListeners(background)
 }

@@ -27,6 +27,8 @@ const (
 	verbUpdate    = "update-node"
 	verbRenew     = "renew-certificate"
 	verbGossipKey = "gossip-key"
+
+	verbRenewStatus = "renew-status"
 )
 
 type empty struct{}
@@ -61,6 +63,7 @@ func serveVerbs(s *peer.Server, n *cluster.Node, svc *authority.Service, i *issu
 		return svc.Peer(from.Node, from.Remote).UpdateNode(ctx, &req)
 	})
 	peer.Handle(s, verbRenew, i.renew)
+	peer.Handle(s, verbRenewStatus, i.renewStatus)
 	peer.Handle(s, verbGossipKey, g.handle)
 }
 

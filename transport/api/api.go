@@ -135,6 +135,12 @@ func (a *API) Handler() http.Handler { return a.handler }
 // Stop lets go of requests that are held for a level or an event.
 func (a *API) Stop() { a.stopOnce.Do(func() { close(a.stopping) }) }
 
+// Drop forgets what was rendered: called when a fence passes.
+func (a *API) Drop() {
+	a.keys.Drop()
+	a.Sets.Drop()
+}
+
 // Serve answers on the listener until ctx ends. Client certificates are asked for
 // and not required; whose they are stands in the state.
 func (a *API) Serve(ctx context.Context, l net.Listener, c *tls.Config) error {
