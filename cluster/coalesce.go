@@ -29,8 +29,8 @@ func newCoalescer[T any](do func(context.Context) (T, error)) *coalescer[T] {
 	return &coalescer[T]{do: do, wake: make(chan struct{}, 1), over: make(chan struct{})}
 }
 
-// call joins the next run and waits for it within ctx.
-func (c *coalescer[T]) call(ctx context.Context) (T, error) {
+// begin asks for a run and does not wait for it.
+func (c *coalescer[T]) begin() *shared[T] {
 	c.mu.Lock()
 	if c.next == nil {
 		c.next = &shared[T]{done: make(chan struct{})}
@@ -41,6 +41,12 @@ func (c *coalescer[T]) call(ctx context.Context) (T, error) {
 	case c.wake <- struct{}{}:
 	default: // the token there is taken after this call joined
 	}
+	return mine
+}
+
+// call joins the next run and waits for it within ctx.
+func (c *coalescer[T]) call(ctx context.Context) (T, error) {
+	mine := c.begin()
 	var zero T
 	select {
 	case <-mine.done:

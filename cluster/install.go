@@ -8,6 +8,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/chancery-project/chancery/fsm"
+	"github.com/chancery-project/chancery/fsm/fault"
 )
 
 // maxFruitlessInstalls is how many snapshots in a row may be installed without one
@@ -26,6 +27,7 @@ var ErrStuck = errors.New("this node is sent one snapshot after another and gets
 type installGuard struct {
 	*fsm.FSM
 	fatal     func(reason error)
+	drop      func(why string) // gives the lease up
 	fruitless int
 }
 
@@ -34,6 +36,7 @@ var _ raft.BatchingFSM = (*installGuard)(nil)
 // ApplyBatch is the progress that is looked for: raft hands out only what comes
 // after the newest snapshot.
 func (g *installGuard) ApplyBatch(logs []*raft.Log) []any {
+	fault.Reached(fault.ApplyBatch)
 	g.fruitless = 0
 	return g.FSM.ApplyBatch(logs)
 }
@@ -41,9 +44,14 @@ func (g *installGuard) ApplyBatch(logs []*raft.Log) []any {
 // Apply is what raft would call if ApplyBatch were hidden from it.
 func (g *installGuard) Apply(l *raft.Log) any { return g.ApplyBatch([]*raft.Log{l})[0] }
 
-// Restore counts. A snapshot that cannot be restored is no progress either.
+// Restore counts. A snapshot that cannot be restored is no progress either. A lease
+// was for the state that it replaces: it goes before, and what came meanwhile after.
 func (g *installGuard) Restore(r io.ReadCloser) error {
+	fault.Reached(fault.SnapshotAsked)
+	const why = "its state is being replaced by a snapshot"
+	g.drop(why)
 	err := g.FSM.Restore(r)
+	g.drop(why)
 	if g.fruitless++; g.fruitless <= maxFruitlessInstalls {
 		return err
 	}

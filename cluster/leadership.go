@@ -80,6 +80,9 @@ func (n *Node) watchLeadership(ctx context.Context) {
 // its term was applied here, which means that everything before it was too.
 func (n *Node) observe() {
 	now := ledger.Leadership{Term: n.raft.CurrentTerm(), Self: n.raft.State() == raft.Leader}
+	if now.Self {
+		n.office.elected(now.Term, n.Clock())
+	}
 	_, id := n.raft.LeaderWithID()
 	now.Leader = nodeOf(id)
 	if now.Self {
@@ -129,16 +132,20 @@ func (n *Node) catchUpClock() {
 }
 
 // proposeSystem proposes for the cluster's own upkeep; a failure is tried again
-// at the next tick.
-func (n *Node) proposeSystem(body command.Body) {
+// at the next tick. It reports whether there is nothing to try again.
+func (n *Node) proposeSystem(body command.Body) bool {
 	cmd := &command.Command{Body: body, Header: command.Header{At: lifecycle.Instant(n.Wall().UnixMilli()), Actor: "system", Node: n.ID}}
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	o, err := n.Propose(ctx, cmd)
+	if err == nil && o.Code == state.AlreadyExists {
+		return true // somebody else has done it
+	}
 	if err == nil {
 		err = o.Err()
 	}
 	if err != nil {
 		n.Logger.Debug("propose for the cluster", "kind", body.Kind().String(), "err", err)
 	}
+	return err == nil
 }

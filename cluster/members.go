@@ -10,6 +10,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/chancery-project/chancery/fsm/fault"
 	"github.com/chancery-project/chancery/fsm/ledger"
 	"github.com/chancery-project/chancery/fsm/lifecycle"
 )
@@ -159,7 +160,7 @@ func (n *Node) clockOff() (time.Duration, bool) {
 func (n *Node) voterServers() []raft.ServerID {
 	var out []raft.ServerID
 	for _, s := range n.raft.GetConfiguration().Configuration().Servers {
-		if s.Suffrage == raft.Voter {
+		if s.Suffrage == raft.Voter || fault.On(fault.CountNonvoters) {
 			out = append(out, s.ID)
 		}
 	}

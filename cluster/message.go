@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 
+	"github.com/chancery-project/chancery/cluster/lease"
 	"github.com/chancery-project/chancery/fsm/lifecycle"
 	"github.com/chancery-project/chancery/fsm/state"
 )
@@ -13,6 +14,7 @@ type Peers interface {
 	Confirm(ctx context.Context, node lifecycle.NodeID, req ConfirmReq) (ConfirmResp, error)
 	ReadIndex(ctx context.Context, node lifecycle.NodeID, req ReadIndexReq) (ReadIndexResp, error)
 	Members(ctx context.Context, node lifecycle.NodeID) (map[lifecycle.NodeID]Seed, error)
+	Fence(ctx context.Context, node lifecycle.NodeID, req lease.FenceRequest) (lease.FenceAck, error)
 }
 
 // ConfirmReq asks a voter whether it knows of a term later than the leader's.
@@ -34,12 +36,13 @@ type ConfirmResp struct {
 }
 
 // ReadIndexReq asks the leader how far a reader must have applied to see every
-// write acknowledged before the request was received.
+// write acknowledged before the request was received. It may ask for a lease too.
 type ReadIndexReq struct {
-	Cluster string `json:"cluster"`
-	Epoch   uint64 `json:"epoch"`
-	Nonce   string `json:"nonce"`
-	Report  Report `json:"report"`
+	Cluster string         `json:"cluster"`
+	Epoch   uint64         `json:"epoch"`
+	Nonce   string         `json:"nonce"`
+	Report  Report         `json:"report"`
+	Lease   *lease.Request `json:"lease,omitempty"`
 }
 
 // ReadIndexResp answers it, with what the leader knows of every node, so that
@@ -50,6 +53,8 @@ type ReadIndexResp struct {
 	Leader  lifecycle.NodeID `json:"leader"`
 	Index   uint64           `json:"index"`
 	Reports []Report         `json:"reports"`
+	Grant   *lease.Grant     `json:"grant,omitempty"`
+	Refused string           `json:"refused,omitempty"` // why a lease that was asked for is not granted
 }
 
 // Report is what a node says of itself. It is information for people and for
@@ -66,6 +71,18 @@ type Report struct {
 	Version       string           `json:"version"`
 	CertExpiresMS int64            `json:"cert_expires_ms"`
 	KeyStore      KeyStoreReport   `json:"keystore"`
+	Lease         LeaseReport      `json:"lease"`
+}
+
+// LeaseReport is a node's right to release signatures, as it counts it itself.
+type LeaseReport struct {
+	Usable      bool          `json:"usable"`
+	Why         string        `json:"why,omitempty"` // it is not usable
+	ExpiresInMS int64         `json:"expires_in_ms"` // 0 = none is held
+	MinIndex    uint64        `json:"min_index"`
+	Boot        string        `json:"boot_id"`
+	Fenced      uint64        `json:"fenced_index"`
+	Clock       lease.Reading `json:"clock"`
 }
 
 // ReportMark is a state.Mark with its hashes in base64.
@@ -101,6 +118,7 @@ func (n *Node) report() Report {
 		r.Verified = true
 	default:
 	}
+	r.Lease = n.leaseReport(v.Position().Index)
 	n.Report(&r)
 	return r
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/chancery-project/chancery/cluster/disk"
+	"github.com/chancery-project/chancery/cluster/lease"
 	"github.com/chancery-project/chancery/fsm"
 	"github.com/chancery-project/chancery/fsm/ledger"
 	"github.com/chancery-project/chancery/fsm/lifecycle"
@@ -30,11 +31,21 @@ type Config struct {
 	Address string // advertised node address
 	Logger  *slog.Logger
 
-	Elapsed func() time.Duration // lease clock: goes on in suspend
+	Elapsed func() time.Duration // of staleness: goes on in suspend
+	Clock   lease.Clock          // of leases; nil = lease.System
 	Wall    func() time.Time
 	Report  func(*Report)                 // fills in what only the process knows of itself; may be nil
 	Hint    func(lifecycle.NodeID) string // address heard by gossip, "" = none; may be nil
 	Fatal   func(reason error)            // ends the process; nil = log and exit
+
+	// Drain returns when nobody is inside the release gate who looked at a state older
+	// than the one given, and no answer that was good before it is served from a
+	// cache. It must not wait for devices, disks or peers. nil = there is nothing to drain.
+	Drain func(*state.View)
+	// HSM and Hold say why this node must not hold a lease now; nil = it may. They are
+	// asked many times a second.
+	HSM  func() (ok bool, why string)
+	Hold func() (why string) // "" = it may
 
 	RaftTimeout  time.Duration // heartbeat, election and leader lease: 1 s
 	RefreshEvery time.Duration // read-index exchange: 500 ms
@@ -55,8 +66,9 @@ type Seed struct {
 	Address     string `json:"address"`
 }
 
-// Node is one node's place in the cluster: Raft, the state machine, and what this
-// node knows of the others. It implements ledger.Ledger and ledger.Membership.
+// Node is one node's place in the cluster: Raft, the state machine, its lease, and
+// what this node knows of the others. It implements ledger.Ledger, ledger.Membership
+// and ledger.Lease.
 type Node struct {
 	Config
 	serverID   raft.ServerID
@@ -70,6 +82,14 @@ type Node struct {
 	confirm    *coalescer[uint64] // the term that was confirmed
 	peers      *registry
 	freshest   atomic.Pointer[readPoint]
+	holder     *lease.Holder
+	rates      *lease.RateCheck
+	leaseDue   atomic.Bool            // the next exchange with the leader asks for a lease
+	leaving    atomic.Pointer[string] // why no lease is asked for any more
+	gate       *coalescer[uint64]     // the index up to which the release gate was drained
+	narrowing  narrowing
+	office     office
+	fences     fences
 	proposals  chan struct{} // tokens: bounds what waits for a commit
 	cancel     context.CancelFunc
 	running    sync.WaitGroup
@@ -80,6 +100,7 @@ type Node struct {
 var (
 	_ ledger.Ledger     = (*Node)(nil)
 	_ ledger.Membership = (*Node)(nil)
+	_ ledger.Lease      = (*Node)(nil)
 )
 
 const (
@@ -100,6 +121,9 @@ func (c *Config) defaults() {
 	if c.Wall == nil {
 		c.Wall = time.Now
 	}
+	if c.Clock == nil {
+		c.Clock = lease.System
+	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
@@ -111,6 +135,15 @@ func (c *Config) defaults() {
 	}
 	if c.Fatal == nil {
 		c.Fatal = Exit(c.Logger)
+	}
+	if c.Drain == nil {
+		c.Drain = func(*state.View) {}
+	}
+	if c.HSM == nil {
+		c.HSM = func() (bool, string) { return true, "" }
+	}
+	if c.Hold == nil {
+		c.Hold = func() string { return "" }
 	}
 }
 
@@ -130,7 +163,8 @@ func nodeOf(id raft.ServerID) lifecycle.NodeID {
 func Start(c Config) (*Node, error) {
 	c.defaults()
 	n := &Node{Config: c, serverID: serverID(c.ID, c.Dir.Incarnation()), lead: newLeadership(), peers: newRegistry(c.Seeds),
-		proposals: make(chan struct{}, maxProposals)}
+		proposals: make(chan struct{}, maxProposals), fences: newFences(),
+		holder: lease.NewHolder(c.ID, c.Clock, lease.DefaultTerms()), rates: lease.NewRateCheck(c.Clock)}
 	n.watchdog = NewWatchdog(StoreLimit, time.Now, func(reason string) { c.Fatal(fmt.Errorf("%s: %w", reason, errDisk)) })
 	n.watchdog.Start()
 	if err := n.open(); err != nil {
@@ -141,10 +175,15 @@ func Start(c Config) (*Node, error) {
 	n.cancel = cancel
 	n.refresh = newCoalescer(n.readPoint)
 	n.confirm = newCoalescer(n.confirmRound)
+	n.gate = newCoalescer(n.drainGate)
 	n.running.Go(func() { n.refresh.run(ctx) })
 	n.running.Go(func() { n.confirm.run(ctx) })
+	n.running.Go(func() { n.gate.run(ctx) })
 	n.running.Go(func() { n.watchLeadership(ctx) })
 	n.running.Go(func() { n.keepFresh(ctx) })
+	n.running.Go(func() { n.keepLease(ctx) })
+	n.running.Go(func() { n.keepFences(ctx) })
+	n.running.Go(func() { n.watchState(ctx) })
 	n.running.Go(func() { n.keepCheckpoints(ctx) })
 	n.running.Go(func() { n.keepSnapshots(ctx) })
 	return n, nil
@@ -184,9 +223,11 @@ func (n *Node) open() (err error) {
 		return err
 	}
 	n.logs, n.fsm = logs, machine
+	n.holder.Use(terms(machine.View()))
+	n.holder.Advance(machine.Position().Index) // nobody has passed the gate of this process yet
 	n.transport = StartTransport(TransportConfig{Local: n.serverID, Address: raft.ServerAddress(n.Address), Listener: n.Streams.Listener,
 		Identify: n.Streams.Identify, Dial: n.Streams.Dial, Resolve: n.resolve, Member: n.memberServer, Logger: raftLogger(n.Logger)})
-	n.raft, err = raft.NewRaft(n.raftConfig(), &installGuard{FSM: machine, fatal: n.Fatal}, logs, logs, machine.Snapshots(), n.transport)
+	n.raft, err = raft.NewRaft(n.raftConfig(), &installGuard{FSM: machine, fatal: n.Fatal, drop: n.holder.Drop}, logs, logs, machine.Snapshots(), n.transport)
 	if err != nil {
 		return errors.Join(fmt.Errorf("start raft: %w", err), n.transport.Close())
 	}
@@ -227,6 +268,7 @@ func (n *Node) Close() error {
 	if !n.closed.CompareAndSwap(false, true) {
 		return nil
 	}
+	n.GiveUpLease("it is stopping")
 	if n.Leadership().Self {
 		if err := n.raft.LeadershipTransfer().Error(); err != nil {
 			n.Logger.Debug("hand leadership over", "err", err)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/chancery-project/chancery/fsm/fault"
 	"github.com/chancery-project/chancery/fsm/ledger"
 	"github.com/chancery-project/chancery/fsm/lifecycle"
 )
@@ -29,7 +30,8 @@ type readPoint struct {
 	reports []Report
 }
 
-// readPoint asks for one: of the voters when this node leads, of the leader else.
+// readPoint asks for one: of the voters when this node leads, of the leader else. When
+// a lease is due it comes by the same way.
 func (n *Node) readPoint(ctx context.Context) (p readPoint, err error) {
 	ctx, cancel := context.WithTimeout(ctx, roundTimeout)
 	defer cancel()
@@ -37,21 +39,32 @@ func (n *Node) readPoint(ctx context.Context) (p readPoint, err error) {
 	lead := n.Leadership()
 	switch {
 	case lead.Self && lead.Ready:
-		p.index, err = n.confirmedIndex(ctx, lead.Term)
+		asked := n.recordLease(n.ID, lead.Term, n.askLease(lead))
+		if p.index, err = n.confirmedIndex(ctx, lead.Term); err == nil || fault.On(fault.NoConfirmation) {
+			grant, refused := n.grant(asked, lead.Term)
+			n.takeLease(n.ID, grant, refused)
+		}
 		return p, err
 	case lead.Self || lead.Leader == "":
 		return p, ledger.ErrNotLeader
 	}
-	req := ReadIndexReq{Nonce: nonce(), Report: n.report()}
+	req := ReadIndexReq{Nonce: nonce(), Report: n.report(), Lease: n.askLease(lead)}
 	if c := n.View().Cluster(); c != nil {
 		req.Cluster, req.Epoch = c.ID, c.Epoch
 	}
+	sent := n.Clock()
 	resp, err := n.Peers.ReadIndex(ctx, lead.Leader, req)
 	if err != nil {
 		return p, fmt.Errorf("ask the leader for a read index: %w", err)
 	}
 	if resp.Nonce != req.Nonce || resp.Leader != lead.Leader || resp.Term < lead.Term {
 		return p, fmt.Errorf("ask the leader for a read index: %w: the answer is not for this question", ledger.ErrStale)
+	}
+	n.takeLease(lead.Leader, resp.Grant, resp.Refused)
+	for i := range resp.Reports {
+		if r := &resp.Reports[i]; r.Node == lead.Leader {
+			n.compareRates(r, sent)
+		}
 	}
 	p.index, p.reports = resp.Index, resp.Reports
 	return p, nil
@@ -93,11 +106,14 @@ func (n *Node) HandleReadIndex(ctx context.Context, from lifecycle.NodeID, req R
 		return ReadIndexResp{}, fmt.Errorf("%w: node %s reports for node %s", errSender, from.Short(), req.Report.Node.Short())
 	}
 	n.hear(req.Report)
+	asked := n.recordLease(from, lead.Term, req.Lease)
 	index, err := n.confirmedIndex(ctx, lead.Term)
-	if err != nil {
+	if err != nil && !fault.On(fault.NoConfirmation) {
 		return ReadIndexResp{}, err
 	}
-	return ReadIndexResp{Nonce: req.Nonce, Term: lead.Term, Leader: n.ID, Index: index, Reports: append(n.peers.reports(n.Elapsed()), n.report())}, nil
+	resp := ReadIndexResp{Nonce: req.Nonce, Term: lead.Term, Leader: n.ID, Index: index, Reports: append(n.peers.reports(n.Elapsed()), n.report())}
+	resp.Grant, resp.Refused = n.grant(asked, lead.Term)
+	return resp, nil
 }
 
 // hear notes a report. The offset is off by the message's way here, which is far
@@ -148,11 +164,13 @@ func (n *Node) confirmWith(ctx context.Context, server raft.ServerID, term uint6
 	ctx, cancel := context.WithTimeout(ctx, roundTimeout)
 	defer cancel()
 	req := ConfirmReq{Nonce: nonce(), Term: term, Leader: n.ID}
+	sent := n.Clock()
 	resp, err := n.Peers.Confirm(ctx, node, req)
 	if err != nil || resp.Nonce != req.Nonce || resp.Node != node || resp.Server != string(server) || resp.Report.Node != node {
 		return false
 	}
 	n.hear(resp.Report)
+	n.compareRates(&resp.Report, sent)
 	return resp.Term == term
 }
 
@@ -167,27 +185,36 @@ func (n *Node) HandleConfirm(_ context.Context, from lifecycle.NodeID, req Confi
 	return ConfirmResp{Nonce: req.Nonce, Term: n.raft.CurrentTerm(), Node: n.ID, Server: string(n.serverID), Report: n.report()}, nil
 }
 
-// keepFresh renews the proof of freshness, and looks for unknown members while it
-// fails.
+// keepFresh renews the proof of freshness and the lease, and looks for unknown
+// members while it fails.
 func (n *Node) keepFresh(ctx context.Context) {
-	tick := time.NewTicker(n.RefreshEvery)
-	defer tick.Stop()
-	failures := 0
+	var failing time.Duration // since when, or since it last asked around
 	for {
-		if err := n.renew(ctx); err != nil {
-			if failures++; failures%4 == 0 {
+		n.leaseDue.Store(true)
+		next := min(n.RefreshEvery, terms(n.View()).Renew)
+		if err := n.renew(ctx); err == nil {
+			failing = 0
+		} else {
+			next = n.RefreshEvery / 4 // whoever leads next may be Ready any moment
+			switch now := n.Elapsed(); {
+			case failing == 0:
+				failing = now
+			case now-failing > 4*n.RefreshEvery:
+				failing = now
 				n.askAround(ctx)
 			}
-		} else {
-			failures = 0
 		}
 		n.tendClock()
 		changed := n.LeadershipChanged()
+		wait := time.NewTimer(next)
 		select {
 		case <-ctx.Done():
-			return
-		case <-tick.C:
+		case <-wait.C:
 		case <-changed:
+		}
+		wait.Stop()
+		if ctx.Err() != nil {
+			return
 		}
 	}
 }
@@ -241,10 +268,19 @@ func (n *Node) tendClock() {
 	}
 	if offset, off := n.clockOff(); off {
 		n.Logger.Error("this leader's clock disagrees with the voters: it hands leadership over and proposes nothing; set the clock", "node", n.ID.Short(), "offset_ms", offset.Milliseconds())
-		if err := n.raft.LeadershipTransfer().Error(); err != nil {
-			n.Logger.Warn("hand leadership over", "node", n.ID.Short(), "err", err)
-		}
+		n.handOver()
+		return
+	}
+	if why := n.rates.Outvoted(n.voters()); why != "" {
+		n.Logger.Error("this leader cannot tell when a lease ends: it grants none and hands leadership over; look at this machine's clocks", "node", n.ID.Short(), "reason", why)
+		n.handOver()
 		return
 	}
 	n.catchUpClock()
+}
+
+func (n *Node) handOver() {
+	if err := n.raft.LeadershipTransfer().Error(); err != nil {
+		n.Logger.Warn("hand leadership over", "node", n.ID.Short(), "err", err)
+	}
 }

@@ -58,6 +58,21 @@ func (g *Grantor) Open(index uint64, nodes []lifecycle.NodeID, terms Terms) *Fen
 	return f
 }
 
+// Earlier reports whether a lease of an earlier term may still be out.
+func (g *Grantor) Earlier(terms Terms) bool {
+	return g.office.ElectedAt.After(terms.Wait).Left(g.office.Clock()) > 0
+}
+
+// Gone ends the wait for a node that was removed. It was quarantined before and that
+// fenced, so it holds no lease.
+func (f *Fence) Gone(node lifecycle.NodeID) {
+	f.grantor.mu.Lock()
+	defer f.grantor.mu.Unlock()
+	if p := f.nodes[node]; p != nil && p.outcome == "" {
+		p.outcome, p.at = lifecycle.GoneNode, f.grantor.office.Wall()
+	}
+}
+
 // Close forgets the fence, once its end is recorded.
 func (g *Grantor) Close(index uint64) {
 	g.mu.Lock()
