@@ -62,9 +62,9 @@ type fencing struct {
 	cancel  context.CancelFunc
 	open    map[uint64]*barrier
 	asking  map[lifecycle.NodeID]bool // who has a goroutine that asks it
-	stands  map[uint64]lease.Reading  // fenced, not settled: the reading from which requests grow too old
-	entries chan struct{}             // one token: one entry of ours is on its way at a time
-	failed  atomic.Int64              // Elapsed when the last of them failed, 0 = it did not
+	stands  map[uint64]standing
+	entries chan struct{} // one token: one entry of ours is on its way at a time
+	failed  atomic.Int64  // Elapsed when the last of them failed, 0 = it did not
 }
 
 // barrier is one open fence.
@@ -73,6 +73,12 @@ type barrier struct {
 	seenAt time.Duration // Elapsed
 	doneAt lease.Reading
 	done   bool
+}
+
+// standing is a fence that is recorded and not settled.
+type standing struct {
+	from   lease.Reading // requests from before it grow too old from here on
+	seenAt time.Duration // Elapsed
 }
 
 // keepFences drives every open fence while this node leads. A new leader finds them
@@ -116,7 +122,7 @@ func (n *Node) currentFencing(ctx context.Context) *fencing {
 		w.fencing = nil
 	}
 	if g != nil {
-		f := &fencing{node: n, grantor: g, open: map[uint64]*barrier{}, asking: map[lifecycle.NodeID]bool{}, stands: map[uint64]lease.Reading{}, entries: make(chan struct{}, 1)}
+		f := &fencing{node: n, grantor: g, open: map[uint64]*barrier{}, asking: map[lifecycle.NodeID]bool{}, stands: map[uint64]standing{}, entries: make(chan struct{}, 1)}
 		f.ctx, f.cancel = context.WithCancel(ctx)
 		w.fencing = f
 	}
@@ -151,7 +157,7 @@ func (n *Node) Fencing(index uint64) []lease.Outcome {
 func (f *fencing) step() time.Duration {
 	v := f.node.View()
 	open, unsettled := v.OpenFences(), v.UnsettledFences()
-	if len(open) == 0 && len(unsettled) == 0 && len(f.open) == 0 {
+	if len(open)+len(unsettled)+len(f.open)+len(f.stands) == 0 {
 		return time.Hour
 	}
 	f.close(open)
@@ -167,8 +173,8 @@ func (f *fencing) close(open []*lifecycle.Fence) {
 			continue
 		}
 		if b.done {
-			f.stands[index] = b.doneAt
-			f.observe("recorded", b)
+			f.stands[index] = standing{b.doneAt, b.seenAt}
+			f.observe("recorded", b.seenAt)
 			fault.Reached(fault.FenceRecorded)
 		}
 		f.grantor.Close(index)
@@ -184,8 +190,8 @@ func (f *fencing) locked(do func()) {
 	do()
 }
 
-func (f *fencing) observe(phase string, b *barrier) {
-	f.node.fences.metrics.phase(phase, f.node.Elapsed()-b.seenAt)
+func (f *fencing) observe(phase string, seenAt time.Duration) {
+	f.node.fences.metrics.phase(phase, f.node.Elapsed()-seenAt)
 }
 
 // begin reads the bounds of fences that are new here (B2): their entries are applied,
@@ -200,12 +206,11 @@ func (f *fencing) begin(v *state.View, open []*lifecycle.Fence) {
 		b := &barrier{seenAt: f.node.fences.seenAt(row.Index, f.node.Elapsed())}
 		b.fence = f.grantor.Open(row.Index, f.parties(v), terms(v))
 		f.locked(func() { f.open[row.Index] = b })
-		f.observe("bounded", b)
+		f.observe("bounded", b.seenAt)
 		began = true
 	}
 	if began {
 		fault.Reached(fault.FenceAsked)
-		f.node.hasten()
 	}
 	for _, b := range f.open {
 		for _, o := range b.fence.Outcomes() {
@@ -315,7 +320,7 @@ func (f *fencing) finish(v *state.View) time.Duration {
 		}
 		if !b.done {
 			b.done, b.doneAt = true, f.node.Clock()
-			f.observe("done", b)
+			f.observe("done", b.seenAt)
 			fault.Record("fenced", "index", index, "term", c.Term)
 		}
 		c.Fences = append(c.Fences, command.FencedAt{Index: index, Nodes: b.fence.Fenced()})
@@ -334,18 +339,22 @@ func (f *fencing) settle(v *state.View, unsettled []*lifecycle.Fence) time.Durat
 	next, now, wait := time.Hour, f.node.Clock(), terms(v).AgeWait
 	c := &command.RecordSettled{}
 	before := f.stands
-	f.stands = make(map[uint64]lease.Reading, len(unsettled))
+	f.stands = make(map[uint64]standing, len(unsettled))
 	for _, row := range unsettled {
-		since, known := before[row.Index]
-		if !known {
-			since = now // of an earlier leader: it stood before this look
+		s, known := before[row.Index]
+		if !known { // of an earlier leader: it stood before this look
+			s = standing{now, f.node.Elapsed()}
 		}
-		f.stands[row.Index] = since
-		if left := since.After(wait).Left(now); left > 0 {
+		delete(before, row.Index)
+		f.stands[row.Index] = s
+		if left := s.from.After(wait).Left(now); left > 0 {
 			next = min(next, left)
 		} else if len(c.Indexes) < command.MaxFences {
 			c.Indexes = append(c.Indexes, row.Index)
 		}
+	}
+	for _, s := range before {
+		f.observe("settled", s.seenAt)
 	}
 	if len(c.Indexes) == 0 {
 		return next

@@ -137,7 +137,7 @@ func TestFruitlessInstallsStopTheNode(t *testing.T) {
 func TestFailedInstallsCount(t *testing.T) {
 	l := newCluster(t, 1)
 	var why error
-	g := &installGuard{FSM: l.leader().node.Load().fsm, fatal: func(reason error) { why = reason }}
+	g := &installGuard{FSM: l.leader().node.Load().fsm, fatal: func(reason error) { why = reason }, drop: func(string) {}}
 	for i := range maxFruitlessInstalls + 1 {
 		if why != nil {
 			t.Fatalf("stuck after %d", i)

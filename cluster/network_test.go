@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/chancery-project/chancery/cluster/lease"
 	"github.com/chancery-project/chancery/fsm/lifecycle"
 )
 
@@ -222,4 +223,9 @@ func (c caller) ReadIndex(ctx context.Context, id lifecycle.NodeID, req ReadInde
 func (c caller) Members(ctx context.Context, id lifecycle.NodeID) (members map[lifecycle.NodeID]Seed, err error) {
 	err = c.call(ctx, id, func(n *Node) error { members = n.Members(); return nil })
 	return members, err
+}
+
+func (c caller) Fence(ctx context.Context, id lifecycle.NodeID, req lease.FenceRequest) (ack lease.FenceAck, err error) {
+	err = c.call(ctx, id, func(n *Node) (err error) { ack, err = n.HandleFence(ctx, c.from.id, req); return err })
+	return ack, err
 }

@@ -23,7 +23,7 @@ func (n *Node) Spread(ctx context.Context, index uint64) map[lifecycle.NodeID]ti
 	seen := map[lifecycle.NodeID]time.Time{}
 	for id := range n.Members() {
 		all.Go(func() {
-			if n.applied(ctx, id, index) {
+			if n.hasApplied(ctx, id, index) {
 				mu.Lock()
 				defer mu.Unlock()
 				seen[id] = n.Wall()
@@ -34,7 +34,7 @@ func (n *Node) Spread(ctx context.Context, index uint64) map[lifecycle.NodeID]ti
 	return seen
 }
 
-func (n *Node) applied(ctx context.Context, id lifecycle.NodeID, index uint64) bool {
+func (n *Node) hasApplied(ctx context.Context, id lifecycle.NodeID, index uint64) bool {
 	for ctx.Err() == nil {
 		if id == n.ID {
 			return n.reach(ctx, index) == nil
