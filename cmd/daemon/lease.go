@@ -1,23 +1,46 @@
 package daemon
 
 import (
-	"context"
 	"fmt"
 	"time"
 
-	"github.com/chancery-project/chancery/cluster"
-	"github.com/chancery-project/chancery/fsm/ledger"
 	"github.com/chancery-project/chancery/fsm/state"
 )
 
-// lease lets a node sign while a leader confirmed its state within the last three
-// seconds. It goes away when cluster.Node is a ledger.Lease.
-type lease struct{ node *cluster.Node }
-
-// Usable implements ledger.Lease; a bounded read decides at once.
-func (l lease) Usable(*state.View) error {
-	if _, err := l.node.Read(context.Background(), ledger.Freshness{Level: ledger.Bounded, Within: 3 * time.Second}); err != nil {
-		return fmt.Errorf("%w: %w", ledger.ErrNoLease, err)
+// drain is what stands between an applied withdrawal and the word that it holds here:
+// whoever is inside the release gate with an older state leaves it first.
+func (d *Daemon) drain(v *state.View) {
+	if s := d.releasing.Load(); s != nil {
+		s.Drain(v)
 	}
-	return nil
+}
+
+// hold says why this node must not hold a lease, apart from what the cluster knows.
+func (d *Daemon) hold() string {
+	if d.releasing.Load() == nil {
+		return "it is starting"
+	}
+	if leaf := d.renewal.current.Load().Leaf; time.Now().After(leaf.NotAfter) {
+		return fmt.Sprintf("its node certificate expired at %s", leaf.NotAfter.UTC().Format(time.RFC3339))
+	}
+	return ""
+}
+
+// token is which partition of which device a key store answered from.
+type token struct{ label, serial string }
+
+// keyStoreHolds says whether the key store works, and is the one that it was when it
+// first did: keys of the same names in another device are other keys.
+func (d *Daemon) keyStoreHolds() (ok bool, why string) {
+	h := d.store.Health()
+	if !h.OK {
+		return false, h.Why
+	}
+	now := token{h.Token, h.Serial}
+	if !d.token.CompareAndSwap(nil, &now) {
+		if was := *d.token.Load(); was != now {
+			return false, fmt.Sprintf("it is token %q %s now and was %q %s; put that one back, or start the node again", now.label, now.serial, was.label, was.serial)
+		}
+	}
+	return true, ""
 }

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -45,6 +46,8 @@ type Daemon struct {
 	gossip    *cluster.Gossip
 	service   *authority.Service
 	signer    *signing.Signer
+	releasing atomic.Pointer[signing.Signer] // signer, once there is one: the cluster asks before
+	token     atomic.Pointer[token]          // of the key store when it first worked
 	provision *provision.Reconciler
 	peers     *peer.Server
 	client    *peer.Client
@@ -145,6 +148,7 @@ func (d *Daemon) startCluster() error {
 	raftListener := d.mux.Listener(tlsmux.Raft)
 	node, err := cluster.Start(cluster.Config{ID: id, Dir: d.place.dir, Address: d.config.Advertise.Node, Logger: d.log, Elapsed: elapsed,
 		Peers: caller{d.client}, Seeds: d.place.member.Seeds, Report: d.report, Hint: d.hint,
+		Drain: d.drain, Hold: d.hold, HSM: d.keyStoreHolds,
 		Streams: cluster.Streams{Listener: raftListener, Identify: identify, Dial: d.dialRaft}})
 	if err != nil {
 		return err
@@ -210,7 +214,8 @@ func (d *Daemon) startAuthority(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	d.signer = signing.New(signing.Config{Ledger: d.node, Lease: lease{d.node}, Store: d.store, Audit: d.journal, Clock: time.Now, Elapsed: elapsed, Usable: d.usable})
+	d.signer = signing.New(signing.Config{Ledger: d.node, Lease: d.node, Store: d.store, Audit: d.journal, Clock: time.Now, Elapsed: elapsed, Usable: d.usable})
+	d.releasing.Store(d.signer)
 	d.provision.Start(ctx)
 	d.background(d.provision.Wait)
 	loop := rotation.New(rotation.Config{Ledger: &audited{d.node, d.journal}, Log: d.log})
@@ -281,14 +286,18 @@ func (d *Daemon) tls() *tls.Config {
 	}}
 }
 
-// stop takes things down in the order that loses least: new requests first, then
-// leadership and Raft, then what they wrote to.
+// stop takes things down in the order that loses least: the lease first, so that
+// nothing is released any more, then new requests, leadership and Raft, then what
+// they wrote to.
 func (d *Daemon) stop(clean bool) error {
 	var errs []error
 	note := func(err error) {
 		if err != nil {
 			errs = append(errs, err)
 		}
+	}
+	if d.node != nil {
+		d.node.GiveUpLease("it is stopping")
 	}
 	if d.cancel != nil {
 		d.cancel()

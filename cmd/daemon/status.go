@@ -54,11 +54,23 @@ func health(r cluster.Report, state string, heard bool) api.NodeHealth {
 	}
 	offset := time.Duration(r.OffsetMS) * time.Millisecond
 	h.ClockOffset = &offset
-	// Leases come with the revocation barrier; until then a node may sign while its
-	// state is fresh.
-	h.LeaseUsable = heard && h.Staleness != nil && *h.Staleness < reportFresh
-	if !h.LeaseUsable {
-		h.LeaseWhy = "its state is not confirmed by a leader"
+	h.LeaseUsable, h.LeaseWhy = maySign(r, heard)
+	if left := time.Duration(r.Lease.ExpiresInMS-r.AgeMS) * time.Millisecond; left > 0 {
+		h.LeaseExpires = &left // also of a node that is not heard: until then it may sign
 	}
 	return h
+}
+
+// maySign says whether a node may release signatures, as far as it is known: it said so
+// itself, a while ago.
+func maySign(r cluster.Report, heard bool) (usable bool, why string) {
+	switch {
+	case !heard && r.Lease.ExpiresInMS > r.AgeMS:
+		return true, ""
+	case !heard:
+		return false, "it is not heard, and its last lease has run out"
+	case r.Lease.Usable && r.Lease.ExpiresInMS <= r.AgeMS:
+		return false, "its lease has run out since it reported"
+	}
+	return r.Lease.Usable, r.Lease.Why
 }

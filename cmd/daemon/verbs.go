@@ -9,6 +9,7 @@ import (
 	"github.com/chancery-project/chancery/authority"
 	"github.com/chancery-project/chancery/authority/provision"
 	"github.com/chancery-project/chancery/cluster"
+	"github.com/chancery-project/chancery/cluster/lease"
 	"github.com/chancery-project/chancery/fsm/command"
 	"github.com/chancery-project/chancery/fsm/ledger"
 	"github.com/chancery-project/chancery/fsm/lifecycle"
@@ -21,6 +22,7 @@ const (
 	verbConfirm   = "confirm"
 	verbReadIndex = "read-index"
 	verbMembers   = "members"
+	verbFence     = "fence"
 	verbBind      = "bind-instance"
 	verbCondition = "report-condition"
 	verbErased    = "confirm-erased"
@@ -46,6 +48,9 @@ func serveVerbs(s *peer.Server, n *cluster.Node, svc *authority.Service, i *issu
 	})
 	peer.Handle(s, verbReadIndex, func(ctx context.Context, from peer.From, req cluster.ReadIndexReq) (cluster.ReadIndexResp, error) {
 		return n.HandleReadIndex(ctx, from.Node, req)
+	})
+	peer.Handle(s, verbFence, func(ctx context.Context, from peer.From, req lease.FenceRequest) (lease.FenceAck, error) {
+		return n.HandleFence(ctx, from.Node, req)
 	})
 	peer.Handle(s, verbMembers, func(context.Context, peer.From, empty) (map[lifecycle.NodeID]cluster.Seed, error) {
 		return n.Members(), nil
@@ -86,6 +91,10 @@ func (c caller) ReadIndex(ctx context.Context, id lifecycle.NodeID, req cluster.
 
 func (c caller) Members(ctx context.Context, id lifecycle.NodeID) (map[lifecycle.NodeID]cluster.Seed, error) {
 	return peer.Call[empty, map[lifecycle.NodeID]cluster.Seed](ctx, c.client, id, verbMembers, empty{})
+}
+
+func (c caller) Fence(ctx context.Context, id lifecycle.NodeID, req lease.FenceRequest) (lease.FenceAck, error) {
+	return peer.Call[lease.FenceRequest, lease.FenceAck](ctx, c.client, id, verbFence, req)
 }
 
 // reporter brings this node's reports to whoever leads: itself, or another node.
