@@ -100,13 +100,21 @@ func (s *Service) Join(ctx context.Context, tokenID string, record command.NodeR
 
 // proposeAs proposes without a principal's request: for nodes and the system.
 func (s *Service) proposeAs(ctx context.Context, actor string, body command.Body, reads ...command.RowRef) (state.Outcome, error) {
-	cmd := &command.Command{Body: body, Header: command.Header{At: s.Now(), Actor: actor, Node: s.ledger.NodeID(), Reads: reads}}
+	cmd := s.commandOf(actor, body, reads...)
 	if o := state.Trial(s.View(), cmd); !o.OK() {
 		return o, o.Err()
 	}
+	return s.propose(ctx, cmd)
+}
+
+func (s *Service) commandOf(actor string, body command.Body, reads ...command.RowRef) *command.Command {
+	return &command.Command{Body: body, Header: command.Header{At: s.Now(), Actor: actor, Node: s.ledger.NodeID(), Reads: reads}}
+}
+
+func (s *Service) propose(ctx context.Context, cmd *command.Command) (state.Outcome, error) {
 	o, err := s.ledger.Propose(ctx, cmd)
 	if err != nil {
-		return o, fmt.Errorf("propose %s: %w", body.Kind(), err)
+		return o, fmt.Errorf("propose %s: %w", cmd.Body.Kind(), err)
 	}
 	return o, o.Err()
 }

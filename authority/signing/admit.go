@@ -11,9 +11,6 @@ import (
 	"github.com/chancery-project/chancery/fsm/state"
 )
 
-// MaxAge is how old a request may be when its signature is released (D).
-const MaxAge = 2 * time.Second
-
 // job is one admitted request.
 type job struct {
 	Request
@@ -54,11 +51,16 @@ func (s *Signer) admit(r Request) (*job, error) {
 }
 
 // limit is how old a request may become.
-func (s *Signer) limit(*state.View) time.Duration {
+func (s *Signer) limit(v *state.View) time.Duration {
 	if s.MaxAge != 0 {
 		return s.MaxAge
 	}
-	return MaxAge
+	c := v.Cluster()
+	if c == nil {
+		return 0 // before genesis nothing is signed
+	}
+	_, age := c.Settings.SigningTerms()
+	return time.Duration(age) * time.Millisecond
 }
 
 // young refuses a request that has reached its age limit, and says when it looked.
@@ -88,9 +90,15 @@ func (s *Signer) look(v *state.View, r Request) (g grounds, err error) {
 	if g.version == nil || !g.version.State.MaySign() {
 		return g, whyNotActive(v, g.key)
 	}
+	if g.key.Policy.Strict && s.Record == nil {
+		return g, refuse("not_available", "try another node", "%s is strict, and this node has no way to record its signatures", r.Key)
+	}
 	n := v.Node(s.Ledger.NodeID())
 	if n == nil || !n.Signs() {
 		return g, refuse("instance_not_here", "try another node", "this node may not sign: it is not a signing member of the cluster")
+	}
+	if err := s.sealed(n, id); err != nil {
+		return g, err
 	}
 	g.instance = v.Instance(id, g.version.Number, n.ID)
 	if g.instance == nil || !g.instance.MaySign(g.version) {
@@ -107,13 +115,34 @@ func (s *Signer) usable(n *lifecycle.Node, g grounds) error {
 	return nil
 }
 
+// sealed asks whether somebody on this machine forbade it: the machine's own list
+// binds at once, the cluster's also a node that has lost the list.
+func (s *Signer) sealed(n *lifecycle.Node, id lifecycle.KeyID) error {
+	seal := s.Sealed(id)
+	if seal == nil {
+		seal = n.SealedFor(id)
+	}
+	if seal == nil {
+		return nil
+	}
+	what := "this node"
+	if seal.Key != "" {
+		what = string(seal.Key) + " on this node"
+	}
+	return refuse("sealed", "try another node; chancery unseal "+n.Name+" ends it", "%s was sealed at %s by %s: %s", what, seal.At, seal.By, seal.Reason)
+}
+
 // lookAgain finds the grounds of an admitted request in a later View: the same
 // version and instance, under the same policy, because what was signed was checked
 // against that one.
 func (s *Signer) lookAgain(v *state.View, j *job) error {
 	if v == j.view {
 		// Nothing was applied since it was admitted: all that look would find is the same.
-		return s.usable(v.Node(j.instance.Node), j.grounds)
+		n := v.Node(j.instance.Node)
+		if err := s.sealed(n, j.key.ID); err != nil {
+			return err
+		}
+		return s.usable(n, j.grounds)
 	}
 	now, err := s.look(v, j.Request)
 	if err != nil {

@@ -11,7 +11,6 @@ import (
 	"github.com/chancery-project/chancery/authority/signing"
 	"github.com/chancery-project/chancery/fsm/command"
 	"github.com/chancery-project/chancery/fsm/lifecycle"
-	"github.com/chancery-project/chancery/fsm/state"
 )
 
 // TestDrainWaitsForTheGate holds a signer inside the gate, on the state before a
@@ -22,7 +21,7 @@ func TestDrainWaitsForTheGate(t *testing.T) {
 	w.signer.Elapsed = func() time.Duration { return time.Since(start) }
 	inside, leave := make(chan struct{}), make(chan struct{})
 	looks := 0
-	w.lease.hook = func(*state.View) {
+	w.lease.hook = func() {
 		if looks++; looks == 2 { // the first is at admission
 			close(inside)
 			<-leave

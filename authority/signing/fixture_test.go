@@ -3,7 +3,6 @@ package signing_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -76,22 +75,22 @@ type world struct {
 	elapsed atomic.Int64
 	usable  error
 	lease   lease
+
+	entries atomic.Int64 // that strict signatures went into
+	record  signing.Record
 }
 
-// lease is one that a test can take away.
+// lease is the ledger's, and calls hook first when there is one.
 type lease struct {
-	lost atomic.Bool
-	hook func(*state.View) // called first; nil = none
+	ledger.Lease
+	hook func()
 }
 
 func (l *lease) Usable(v *state.View) error {
 	if l.hook != nil {
-		l.hook(v)
+		l.hook()
 	}
-	if l.lost.Load() {
-		return fmt.Errorf("%w: the test took it", ledger.ErrNoLease)
-	}
-	return nil
+	return l.Lease.Usable(v)
 }
 
 var errDisk = errors.New("disk full")
@@ -106,11 +105,21 @@ func build(t testing.TB) *world {
 	w.ledger.Must(t, &command.AddPrincipal{Principal: command.PrincipalRecord{Name: "robot", Kind: lifecycle.Service, Grants: []lifecycle.Grant{{Role: lifecycle.Signer, Keys: "ci*"}}}})
 	hash := authority.HashToken("chy_robot")
 	w.ledger.Must(t, &command.AddToken{ID: "token-robot", Principal: "robot", Hash: hash[:], ExpiresAt: w.ledger.Clock().At().Add(lifecycle.Day)})
+	w.lease.Lease, w.record = w.ledger, w.propose
 	w.signer = signing.New(signing.Config{Ledger: w.ledger, Lease: &w.lease, Store: w.store, Audit: w.audit, Clock: w.ledger.Clock().Now,
 		Elapsed: func() time.Duration { return time.Duration(w.elapsed.Load()) }, MaxAge: time.Minute,
+		Record: func(ctx context.Context, groups []command.SignatureGroup) (state.Outcome, error) {
+			return w.record(ctx, groups)
+		},
 		Usable: func(lifecycle.KeyID, uint64) error { return w.usable }})
 	w.create("ci", lifecycle.ForArtifact, lifecycle.ES256, nil)
 	return w
+}
+
+// propose records strict signatures as the leader would.
+func (w *world) propose(ctx context.Context, groups []command.SignatureGroup) (state.Outcome, error) {
+	w.entries.Add(1)
+	return w.ledger.Propose(ctx, w.ledger.Command(&command.RecordSignatures{Node: w.ledger.NodeID(), Groups: groups}))
 }
 
 // create makes a key whose version 1 signs on this node.

@@ -41,30 +41,33 @@ func (s *Signer) Drain(*state.View) {
 	}
 }
 
-// release lets what passes the gate out, and wipes and records the rest.
-func (s *Signer) release(j *job, items []Item, tbs [][]byte) {
+// release lets what passes the gate out, and wipes and records the rest. A strict
+// request comes with its entry in the log, or with the reason why it has none.
+func (s *Signer) release(j *job, items []Item, tbs [][]byte, entry uint64, err error) {
 	fault.Reached(fault.SignAtGate)
-	releasedAt, err := s.gate(j)
+	var releasedAt time.Duration
+	if err == nil {
+		releasedAt, err = s.gate(j)
+	}
 	at := s.Clock()
 	for i := range items {
 		it := &items[i]
-		kind := audit.SignReleased
-		switch {
-		case it.Err != nil && tbs[i] == nil:
+		if tbs[i] == nil {
 			continue // was never admitted, has no intent
-		case it.Err == nil && err != nil:
-			it.wipe(err)
-			kind = audit.SignRefused
-		case it.Err != nil:
-			kind = audit.SignRefused
 		}
-		rec := j.record(kind, at, tbs[i])
+		if it.Err == nil && err != nil {
+			it.wipe(err)
+		}
+		rec := j.record(audit.SignReleased, at, tbs[i])
 		if it.Err != nil {
 			s.Withheld.Add(1)
-			rec.Allowed, rec.Detail = false, "signed, not released: "+it.Err.Error()
+			rec.Kind, rec.Allowed, rec.Detail = audit.SignRefused, false, "signed, not released: "+it.Err.Error()
 		} else {
-			it.ReleasedAt = releasedAt
 			s.Released.Add(1)
+			it.ReleasedAt, it.RecordIndex = releasedAt, entry
+		}
+		if entry != 0 {
+			rec.Index = entry
 		}
 		// The intent is on disk; how it ended rides with the next sync.
 		if recErr := s.Audit.AppendAsync(rec); recErr != nil && it.Err == nil {

@@ -50,7 +50,7 @@ func TestGate(t *testing.T) {
 			w.ledger.Must(w.t, &command.PrepareVersion{Key: "ci", Version: 2, Instances: []command.Intent{{Node: w.ledger.NodeID(), CKAID: ledgertest.CKAID("ci2")}}})
 			w.activate("ci", 2)
 		}, want: "conflict"},
-		"lease lost": {change: func(w *world) { w.lease.lost.Store(true) }, is: ledger.ErrNoLease},
+		"lease lost": {change: func(w *world) { w.ledger.TakeLease("test") }, is: ledger.ErrNoLease},
 		"policy narrowed": {change: func(w *world) {
 			k := w.ledger.View().Key("ci")
 			p := k.Policy
@@ -149,11 +149,11 @@ func TestAdmission(t *testing.T) {
 		want, err := try()
 		t.Run(name, func(t *testing.T) { code(t, err, want) })
 	}
-	w.lease.lost.Store(true)
+	w.ledger.TakeLease("test")
 	if _, err := w.sign(hello); !errors.Is(err, ledger.ErrNoLease) {
 		t.Errorf("no lease = %v", err)
 	}
-	w.lease.lost.Store(false)
+	w.ledger.GiveLease()
 	late := w.request("ci")
 	late.ReceivedAt -= time.Minute
 	_, err := w.signer.Sign(ctx, late, []signing.Input{hello})

@@ -58,6 +58,8 @@ type Config struct {
 	Clock      func() time.Time
 	Elapsed    func() time.Duration
 	Usable     func(key lifecycle.KeyID, version uint64) error // what the reconciler says of this node's instance; nil = all usable
+	Sealed     func(key lifecycle.KeyID) *lifecycle.Seal       // the local seal that forbids a key; nil = there are none
+	Record     Record                                          // writes strict signatures into the log; nil = strict keys do not sign here
 	MaxAge     time.Duration                                   // of a request when its signature is released; 0 = what the cluster's settings say
 	MaxWorkers int                                             // parallel HSM calls of one batch; 0 = 2
 }
@@ -66,6 +68,7 @@ type Config struct {
 type Signer struct {
 	Config
 	gates    gates
+	notary   notary
 	verified atomic.Uint64 // round robin for sampled verification
 
 	// Signatures, for metrics. Expired ones were released, and not written in time.
@@ -83,7 +86,12 @@ func New(c Config) *Signer {
 	if c.Usable == nil {
 		c.Usable = func(lifecycle.KeyID, uint64) error { return nil }
 	}
-	return &Signer{Config: c}
+	if c.Sealed == nil {
+		c.Sealed = func(lifecycle.KeyID) *lifecycle.Seal { return nil }
+	}
+	s := &Signer{Config: c}
+	s.notary.record = c.Record
+	return s
 }
 
 // Request is what every signature is asked for with.
@@ -114,6 +122,9 @@ type Signature struct {
 	Hash     lifecycle.Hash
 	JWS      []byte // SignJWS only: the compact form with a detached payload
 	Position state.Position
+
+	// RecordIndex is the entry in which a strict signature stands; 0 = not strict.
+	RecordIndex uint64
 
 	// Readings of Config.Elapsed: when it passed the gate, and by when it must have
 	// been written to the caller.
@@ -155,8 +166,11 @@ func (s *Signer) sign(ctx context.Context, j *job, verb string, inputs []Input) 
 		if _, err := s.Audit.AppendBatch(ctx, intents); err != nil {
 			return nil, fmt.Errorf("%w: %w", authority.ErrAudit, err)
 		}
+		ctx, cancel := context.WithTimeout(ctx, j.limit-(s.Elapsed()-j.ReceivedAt))
+		defer cancel()
 		s.signAll(ctx, j, items, tbs)
-		s.release(j, items, tbs)
+		entry, err := s.enter(ctx, j, items, tbs)
+		s.release(j, items, tbs, entry, err)
 	}
 	if len(items) == 1 && items[0].Err != nil {
 		return nil, items[0].Err
@@ -226,11 +240,20 @@ func Digest(alg lifecycle.Algorithm, message []byte) []byte {
 func (j *job) record(kind audit.Kind, at time.Time, tbs []byte) audit.Record {
 	sum := tbs
 	if len(sum) > sha512.Size384 || j.key.Alg.Hash() == lifecycle.NoHash {
-		h := sha256.Sum256(tbs)
-		sum = h[:]
+		sum = sha256Of(j.key.Alg, tbs)
 	}
 	return audit.Record{At: at, Kind: kind, Principal: j.Caller.Principal, Verb: "key.sign", Key: string(j.key.ID), Version: j.version.Number,
 		KID: j.instance.KID, RequestID: j.ID, Remote: j.Caller.Remote, Allowed: true, Digest: hex.EncodeToString(sum), Index: j.position().Index}
+}
+
+// sha256Of is the SHA-256 by which the log knows what was signed: of the message,
+// and for a key that signs SHA-384 digests of the digest, because there is no more.
+func sha256Of(alg lifecycle.Algorithm, tbs []byte) []byte {
+	if alg.Hash() == lifecycle.SHA256 {
+		return tbs
+	}
+	sum := sha256.Sum256(tbs)
+	return sum[:]
 }
 
 // refused records that a request never reached the key.

@@ -11,8 +11,6 @@ import (
 
 // signAll calls the HSM (S3) and verifies what it gave (S4), a few at a time.
 func (s *Signer) signAll(ctx context.Context, j *job, items []Item, tbs [][]byte) {
-	ctx, cancel := context.WithTimeout(ctx, j.limit-(s.Elapsed()-j.ReceivedAt))
-	defer cancel()
 	if len(items) == 1 {
 		s.signOne(ctx, j, &items[0], tbs[0])
 		return
@@ -52,4 +50,18 @@ func (s *Signer) signOne(ctx context.Context, j *job, item *Item, tbs []byte) {
 		}
 	}
 	item.Bytes = sig
+}
+
+// enter writes the signatures of a strict key into the log, all of the request or
+// none. It returns the index of the entry, 0 when the key is not strict; after an
+// error nothing of the request may be released.
+func (s *Signer) enter(ctx context.Context, j *job, items []Item, tbs [][]byte) (uint64, error) {
+	if !j.key.Policy.Strict || fault.On(fault.StrictSkipped) {
+		return 0, nil
+	}
+	g := j.group(items, tbs)
+	if len(g.Items) == 0 {
+		return 0, nil // nothing was signed, nothing will be released
+	}
+	return s.notary.put(ctx, g)
 }

@@ -54,7 +54,7 @@ func signJWT(s *session) error {
 		return err
 	}
 	if s.format == formatTable || s.format == formatWide {
-		s.notef("signed by %s version %d on %s, kid %s, valid until %s", t.Key, t.Version, t.Node, t.KID, when(t.ExpiresAt))
+		s.notef("signed by %s version %d on %s, kid %s, valid until %s%s", t.Key, t.Version, t.Node, t.KID, when(t.ExpiresAt), recordedAt(t.RecordIndex))
 	}
 	return s.show(view{value: t, names: []string{t.Token}, text: t.Token + "\n", rows: [][]string{{"token", t.Token}, {"kid", t.KID}, {"expires_at", when(t.ExpiresAt)}}})
 }

@@ -102,8 +102,16 @@ func putSignature(s *session, sig *wire.Signature, format string) error {
 		}
 		return s.show(view{value: sig})
 	}
-	s.notef("signed by %s version %d on %s, kid %s", sig.Key, sig.Version, sig.Node, sig.KID)
+	s.notef("signed by %s version %d on %s, kid %s%s", sig.Key, sig.Version, sig.Node, sig.KID, recordedAt(sig.RecordIndex))
 	return s.write(s.String("out"), body, 0o644)
+}
+
+// recordedAt says where in the log a strict signature stands.
+func recordedAt(index uint64) string {
+	if index == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", recorded at index %d", index)
 }
 
 // algorithmOf asks for a key's algorithm. A caller who may sign but not look gets

@@ -214,7 +214,8 @@ func (d *Daemon) startAuthority(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	d.signer = signing.New(signing.Config{Ledger: d.node, Lease: d.node, Store: d.store, Audit: d.journal, Clock: time.Now, Elapsed: elapsed, Usable: d.usable})
+	d.signer = signing.New(signing.Config{Ledger: d.node, Lease: d.node, Store: d.store, Audit: d.journal, Clock: time.Now, Elapsed: elapsed, Usable: d.usable,
+		Record: d.reporter.recordSignatures})
 	d.releasing.Store(d.signer)
 	d.provision.Start(ctx)
 	d.background(d.provision.Wait)

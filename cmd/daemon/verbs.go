@@ -29,6 +29,7 @@ const (
 	verbUpdate    = "update-node"
 	verbRenew     = "renew-certificate"
 	verbGossipKey = "gossip-key"
+	verbRecord    = "record-signatures"
 
 	verbRenewStatus = "renew-status"
 )
@@ -66,6 +67,9 @@ func serveVerbs(s *peer.Server, n *cluster.Node, svc *authority.Service, i *issu
 	})
 	peer.Handle(s, verbUpdate, func(ctx context.Context, from peer.From, req command.UpdateNode) (state.Outcome, error) {
 		return svc.Peer(from.Node, from.Remote).UpdateNode(ctx, &req)
+	})
+	peer.Handle(s, verbRecord, func(ctx context.Context, from peer.From, req command.RecordSignatures) (state.Outcome, error) {
+		return svc.Peer(from.Node, from.Remote).RecordSignatures(ctx, &req)
 	})
 	peer.Handle(s, verbRenew, i.renew)
 	peer.Handle(s, verbRenewStatus, i.renewStatus)
@@ -107,41 +111,51 @@ type reporter struct {
 const reportTimeout = 10 * time.Second
 
 // report sends one verb to the leader.
-func report[Req any](ctx context.Context, r *reporter, verb string, req Req, local func(context.Context, *authority.Peer) (state.Outcome, error)) error {
+func report[Req any](ctx context.Context, r *reporter, verb string, req Req, local func(context.Context, *authority.Peer) (state.Outcome, error)) (state.Outcome, error) {
 	ctx, cancel := context.WithTimeout(ctx, reportTimeout)
 	defer cancel()
 	lead := r.node.Leadership()
 	switch {
 	case lead.Self:
-		_, err := local(ctx, r.service.Peer(r.node.NodeID(), "self"))
-		return err
+		return local(ctx, r.service.Peer(r.node.NodeID(), "self"))
 	case lead.Leader == "":
-		return ledger.ErrNotLeader
+		return state.Outcome{}, ledger.ErrNotLeader
 	}
-	_, err := peer.Call[Req, state.Outcome](ctx, r.client, lead.Leader, verb, req)
-	return err
+	return peer.Call[Req, state.Outcome](ctx, r.client, lead.Leader, verb, req)
 }
 
 func (r *reporter) Bind(ctx context.Context, c command.BindInstance, proof provision.Proof) error {
 	req := bindReq{c, proof}
-	return report(ctx, r, verbBind, req, func(ctx context.Context, p *authority.Peer) (state.Outcome, error) { return bind(ctx, p, req) })
+	_, err := report(ctx, r, verbBind, req, func(ctx context.Context, p *authority.Peer) (state.Outcome, error) { return bind(ctx, p, req) })
+	return err
 }
 
 func (r *reporter) Report(ctx context.Context, c command.ReportCondition) error {
-	return report(ctx, r, verbCondition, c, func(ctx context.Context, p *authority.Peer) (state.Outcome, error) {
+	_, err := report(ctx, r, verbCondition, c, func(ctx context.Context, p *authority.Peer) (state.Outcome, error) {
 		return p.ReportCondition(ctx, &c)
 	})
+	return err
 }
 
 func (r *reporter) Erased(ctx context.Context, c command.ConfirmErased) error {
-	return report(ctx, r, verbErased, c, func(ctx context.Context, p *authority.Peer) (state.Outcome, error) {
+	_, err := report(ctx, r, verbErased, c, func(ctx context.Context, p *authority.Peer) (state.Outcome, error) {
 		return p.ConfirmErased(ctx, &c)
 	})
+	return err
 }
 
 func (r *reporter) update(ctx context.Context, c command.UpdateNode) error {
-	return report(ctx, r, verbUpdate, c, func(ctx context.Context, p *authority.Peer) (state.Outcome, error) {
+	_, err := report(ctx, r, verbUpdate, c, func(ctx context.Context, p *authority.Peer) (state.Outcome, error) {
 		return p.UpdateNode(ctx, &c)
+	})
+	return err
+}
+
+// recordSignatures is the signer's way into the log.
+func (r *reporter) recordSignatures(ctx context.Context, groups []command.SignatureGroup) (state.Outcome, error) {
+	c := command.RecordSignatures{Node: r.node.NodeID(), Groups: groups}
+	return report(ctx, r, verbRecord, c, func(ctx context.Context, p *authority.Peer) (state.Outcome, error) {
+		return p.RecordSignatures(ctx, &c)
 	})
 }
 

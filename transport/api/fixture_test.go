@@ -6,14 +6,12 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
-	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -26,7 +24,6 @@ import (
 	"github.com/chancery-project/chancery/authority/publish"
 	"github.com/chancery-project/chancery/authority/signing"
 	"github.com/chancery-project/chancery/fsm/command"
-	"github.com/chancery-project/chancery/fsm/ledger"
 	"github.com/chancery-project/chancery/fsm/ledger/ledgertest"
 	"github.com/chancery-project/chancery/fsm/lifecycle"
 	"github.com/chancery-project/chancery/fsm/state"
@@ -47,7 +44,6 @@ type node struct {
 	server  *httptest.Server
 	log     *logBuffer
 	signer  *signing.Signer
-	lease   lease
 	elapsed func() time.Duration // what the signer ages requests by
 }
 
@@ -95,16 +91,6 @@ func (m *members) Spread(context.Context, uint64) map[lifecycle.NodeID]time.Time
 // Secrets of the fixture's bearer tokens, by principal.
 var secrets = map[string]string{"admin": "chy_admin_secret", "signer": "chy_signer_secret", "auditor": "chy_auditor_secret", "nobody": "chy_nobody_secret"}
 
-// lease is one that a test can take away.
-type lease struct{ lost atomic.Bool }
-
-func (l *lease) Usable(*state.View) error {
-	if l.lost.Load() {
-		return fmt.Errorf("%w: the test took it", ledger.ErrNoLease)
-	}
-	return nil
-}
-
 type option func(*Config)
 
 // start makes a node with a genesis and the principals admin, signer (of ci-*),
@@ -138,7 +124,10 @@ func serve(t testing.TB, l *ledgertest.Ledger, opts ...option) *node {
 	n.service = authority.New(authority.Config{Ledger: l, Members: n.members, Audit: journal, Clock: n.clock.Now, Logger: logger})
 	began := time.Now()
 	n.elapsed = func() time.Duration { return time.Since(began) }
-	n.signer = signing.New(signing.Config{Ledger: l, Lease: &n.lease, Store: n.store, Audit: journal, Clock: n.clock.Now, Elapsed: func() time.Duration { return n.elapsed() }, MaxAge: time.Minute})
+	n.signer = signing.New(signing.Config{Ledger: l, Lease: l, Store: n.store, Audit: journal, Clock: n.clock.Now, Elapsed: func() time.Duration { return n.elapsed() }, MaxAge: time.Minute,
+		Record: func(ctx context.Context, groups []command.SignatureGroup) (state.Outcome, error) {
+			return n.service.Peer(l.NodeID(), "self").RecordSignatures(ctx, &command.RecordSignatures{Node: l.NodeID(), Groups: groups})
+		}})
 	c := Config{Node: "n1", Service: n.service, Signer: n.signer, Clock: n.clock.Now, Logger: logger, Journal: journal,
 		EncodeJoinToken: func(s authority.JoinSecret) (string, string, error) { return "join-" + s.ID, "chancery join", nil },
 		Snapshot: func(_ context.Context, w io.Writer) error {

@@ -90,7 +90,7 @@ func TestFreshness(t *testing.T) {
 	if k := get[wire.Key](t, r); k.Freshness != wire.Stale || r.header.Get(wire.HeaderFreshness) != wire.Stale {
 		t.Errorf("stale read = %+v", k)
 	}
-	n.lease.lost.Store(true) // what gives the right to sign; the age of the state does not
+	n.ledger.TakeLease("test") // what gives the right to sign; the age of the state does not
 	e := refused(t, n.ask("signer", "POST", wire.Path(wire.PathSign, "ci"), wire.SignRequest{Message: []byte("x")}), wire.NoLease)
 	if e.Hint == "" {
 		t.Error("no hint")

@@ -187,7 +187,12 @@ func (c *call) oneSignature(s signing.Item, format string) (any, error) {
 	} else {
 		b = append(append(append(b, '"'), s.Hash...), '"')
 	}
-	b = append(b, `,"strict":false,`...)
+	if s.RecordIndex != 0 {
+		b = append(b, `,"strict":true,"record_index":`...)
+		b = append(strconv.AppendUint(b, s.RecordIndex, 10), ',')
+	} else {
+		b = append(b, `,"strict":false,`...)
+	}
 	b = transport.AppendPosition(b, s.Position)
 	b = append(append(append(b, `,"request_id":"`...), c.requestID...), "\"}\n"...)
 	return raw{body: b}, nil
@@ -209,6 +214,7 @@ func (c *call) manySignatures(items []signing.Item, format string) (any, error) 
 			return nil, err
 		}
 		out.Results[i].KID = it.KID
+		out.Strict, out.RecordIndex = it.RecordIndex != 0, it.RecordIndex
 		if format == wire.FormatJWS {
 			out.Results[i].JWS = string(sig)
 		} else {
@@ -250,7 +256,7 @@ func (c *call) signToken(in *wire.JWTRequest) (any, error) {
 	}
 	c.usage.add(t.KID, 1, c.Clock())
 	return wire.JWT{Token: t.Compact, Key: string(t.Key), Version: t.Version, KID: t.KID, Node: c.Node, Alg: t.Alg, Type: t.Type,
-		ExpiresAt: expiry(t.Claims), Position: transport.Position(t.Position), RequestID: c.requestID}, nil
+		ExpiresAt: expiry(t.Claims), Strict: t.RecordIndex != 0, RecordIndex: t.RecordIndex, Position: transport.Position(t.Position), RequestID: c.requestID}, nil
 }
 
 // expiry is the exp claim, which the signer has set or checked.

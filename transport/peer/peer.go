@@ -125,7 +125,7 @@ func NewClient(mux *tlsmux.Mux, address func(lifecycle.NodeID) (string, error)) 
 		}
 		return mux.Dial(ctx, addr, tlsmux.Peer, lifecycle.NodeID(id))
 	}
-	return &Client{&http.Client{Transport: &http.Transport{DialContext: dial, MaxIdleConnsPerHost: 4, IdleConnTimeout: 50 * time.Second,
+	return &Client{&http.Client{Transport: &http.Transport{DialContext: dial, MaxIdleConnsPerHost: 8, IdleConnTimeout: 50 * time.Second,
 		MaxResponseHeaderBytes: 8 << 10, DisableCompression: true}}}
 }
 

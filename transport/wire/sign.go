@@ -52,7 +52,7 @@ type Signature struct {
 	Input       string              `json:"input"` // message, digest or jws
 	Hash        Text                `json:"hash"`  // null for EdDSA
 	Strict      bool                `json:"strict"`
-	RecordIndex uint64              `json:"record_index,omitempty"` // strict only
+	RecordIndex uint64              `json:"record_index,omitempty"` // strict only: the entry in which it stands, SHA-256 of input and signature
 	Position    Position            `json:"position"`
 	RequestID   string              `json:"request_id"`
 }
@@ -67,14 +67,16 @@ type SignResult struct {
 
 // Signatures is the answer to a batch, in the order of its items.
 type Signatures struct {
-	Key       string              `json:"key"`
-	Version   uint64              `json:"version"`
-	Node      string              `json:"node"`
-	Alg       lifecycle.Algorithm `json:"alg"`
-	Format    string              `json:"format"`
-	Results   []SignResult        `json:"results"`
-	Position  Position            `json:"position"`
-	RequestID string              `json:"request_id"`
+	Key         string              `json:"key"`
+	Version     uint64              `json:"version"`
+	Node        string              `json:"node"`
+	Alg         lifecycle.Algorithm `json:"alg"`
+	Format      string              `json:"format"`
+	Results     []SignResult        `json:"results"`
+	Strict      bool                `json:"strict"`
+	RecordIndex uint64              `json:"record_index,omitempty"` // strict only: the entry in which all of them stand
+	Position    Position            `json:"position"`
+	RequestID   string              `json:"request_id"`
 }
 
 // JWTRequest asks for a token. Chancery sets alg, kid, iat, exp and jti itself;
@@ -87,16 +89,18 @@ type JWTRequest struct {
 
 // JWT is a signed token.
 type JWT struct {
-	Token     string              `json:"token"` // compact JWS
-	Key       string              `json:"key"`
-	Version   uint64              `json:"version"`
-	KID       string              `json:"kid"`
-	Node      string              `json:"node"`
-	Alg       lifecycle.Algorithm `json:"alg"`
-	Type      string              `json:"typ"`
-	ExpiresAt Time                `json:"expires_at"`
-	Position  Position            `json:"position"`
-	RequestID string              `json:"request_id"`
+	Token       string              `json:"token"` // compact JWS
+	Key         string              `json:"key"`
+	Version     uint64              `json:"version"`
+	KID         string              `json:"kid"`
+	Node        string              `json:"node"`
+	Alg         lifecycle.Algorithm `json:"alg"`
+	Type        string              `json:"typ"`
+	ExpiresAt   Time                `json:"expires_at"`
+	Strict      bool                `json:"strict"`
+	RecordIndex uint64              `json:"record_index,omitempty"` // strict only: the entry in which the signature stands
+	Position    Position            `json:"position"`
+	RequestID   string              `json:"request_id"`
 }
 
 // VerifyRequest asks whether a signature is by a key's trust set: message or
