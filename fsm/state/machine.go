@@ -85,7 +85,9 @@ func (m *Machine) Apply(b Backend, index uint64, entry []byte) Outcome {
 	x := &tx{cold: b, hot: m.hot.Txn(), clock: m.meta.Clock, index: index, head: &cmd.Header, hash: hex.EncodeToString(cmd.Digest[:])}
 	m.meta.Index = index
 	o := m.step(x, b, cmd)
-	o.Index = index
+	if !o.Replayed {
+		o.Index = index // a repeat is told where it was carried out: its fence is there
+	}
 	return o
 }
 
