@@ -40,12 +40,16 @@ deps: ## install what the tests need beside Go
 	scripts/deps
 
 .PHONY: test
-test: deps check cross race unit processes ## all that CI checks; installs what it needs
+test: deps check cross race unit seeded processes ## all that CI checks; installs what it needs
 
 # fsm, cluster and authority have been tested by then, under the race detector.
 .PHONY: unit
 unit: # the packages that race leaves out, except those that start processes
 	go test -timeout $(TESTTIMEOUT) $(TESTFLAGS) $$(go list ./... | grep -vE '/chancery/(fsm|cluster|authority|integration|cmd/chancery)(/|$$)')
+
+.PHONY: seeded
+seeded: # errors that we put into our own protocol: its simulator must find each
+	go test -tags chancery_faults -run Seeded -timeout $(TESTTIMEOUT) $(TESTFLAGS) ./cluster/lease
 
 # One after the other: they measure themselves against real elections.
 .PHONY: processes
