@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/chancery-project/chancery/authority/access"
 	"github.com/chancery-project/chancery/authority/audit"
@@ -28,42 +27,8 @@ type Result struct {
 	RequestID string
 	Outcome   state.Outcome
 	DryRun    bool
-	Existing  bool // --if-absent found it already there
-	Nodes     []NodeApplied
-}
-
-// NodeApplied says whether a member has applied a withdrawal: from AppliedAt on it
-// refuses what was withdrawn. A node that was not reached refuses at the latest
-// when its state has become too old to sign with.
-type NodeApplied struct {
-	Node      string
-	AppliedAt lifecycle.Instant // 0 = not seen to have
-}
-
-// spreadLimit is how long a withdrawal waits for nodes that do not answer.
-const spreadLimit = time.Second
-
-// withdrawn waits, after a command that takes something away, until the nodes
-// that can be reached have applied it: followers hear of a commit a little later
-// than the leader, and nobody should see a signature after "revoked".
-func (s *Service) withdrawn(ctx context.Context, r Result, err error) (Result, error) {
-	if err != nil || r.DryRun || s.members == nil {
-		return r, err
-	}
-	ctx, cancel := context.WithTimeout(ctx, spreadLimit)
-	defer cancel()
-	seen := s.members.Spread(ctx, r.Outcome.Index)
-	for _, n := range s.View().Nodes() {
-		if n.Status == lifecycle.Removed {
-			continue
-		}
-		a := NodeApplied{Node: n.Name}
-		if at, ok := seen[n.ID]; ok {
-			a.AppliedAt = lifecycle.Instant(at.UnixMilli())
-		}
-		r.Nodes = append(r.Nodes, a)
-	}
-	return r, nil
+	Existing  bool             // --if-absent found it already there
+	Fence     *lifecycle.Fence // a plan's: the fence that it would open; nil = it takes nothing away
 }
 
 // planner makes the command on a View. The rows it looked at go into reads; the
@@ -159,6 +124,7 @@ func withdraws(verb access.Verb) bool { return verb == access.KeyRevoke || verb 
 // carryOut plans, tries and proposes, again when a row moved meanwhile.
 func (s *Service) carryOut(ctx context.Context, req Request, caller *lifecycle.Principal, plan planner) (Result, error) {
 	var o state.Outcome
+	var fence *lifecycle.Fence
 	for range maxPlans {
 		v := s.ledger.View()
 		body, reads, err := plan(v)
@@ -171,7 +137,7 @@ func (s *Service) carryOut(ctx context.Context, req Request, caller *lifecycle.P
 		}
 		cmd := &command.Command{Body: body, Header: command.Header{At: s.Now(), Actor: req.Caller.Principal, Node: s.ledger.NodeID(),
 			RequestID: req.RequestID, RequestDigest: req.Digest[:], Reads: reads}}
-		if o = state.Trial(v, cmd); o.OK() && !req.DryRun {
+		if o, fence = state.Rehearse(v, cmd); o.OK() && !req.DryRun {
 			if o, err = s.ledger.Propose(ctx, cmd); err != nil {
 				return Result{}, fmt.Errorf("propose %s: %w", body.Kind(), err)
 			}
@@ -188,7 +154,11 @@ func (s *Service) carryOut(ctx context.Context, req Request, caller *lifecycle.P
 			}
 		}
 	}
-	return Result{RequestID: req.RequestID, Outcome: o, DryRun: req.DryRun}, o.Err()
+	r := Result{RequestID: req.RequestID, Outcome: o, DryRun: req.DryRun}
+	if req.DryRun {
+		r.Fence = fence
+	}
+	return r, o.Err()
 }
 
 // recordOutcome notes how it ended. The decision is on disk already, so a lost

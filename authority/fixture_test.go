@@ -82,10 +82,8 @@ func (r *racing) Propose(ctx context.Context, cmd *command.Command) (state.Outco
 
 // members notes what was asked of the Raft configuration.
 type members struct {
-	calls   []string
-	fail    error
-	spread  []uint64 // indexes waited for
-	reached map[lifecycle.NodeID]time.Time
+	calls []string
+	fail  error
 }
 
 func (m *members) note(s string) error {
@@ -103,10 +101,6 @@ func (m *members) TransferLeadership(_ context.Context, to lifecycle.NodeID) err
 	return m.note("transfer " + string(to))
 }
 func (m *members) Servers() (map[string]bool, error) { return nil, nil }
-func (m *members) Spread(_ context.Context, index uint64) map[lifecycle.NodeID]time.Time {
-	m.spread = append(m.spread, index)
-	return m.reached
-}
 
 type world struct {
 	t       *testing.T

@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/chancery-project/chancery/authority/access"
 	"github.com/chancery-project/chancery/authority/audit"
@@ -153,38 +154,82 @@ func (s *Service) QuarantineNode(ctx context.Context, req Request, name, reason 
 	if undo {
 		status = lifecycle.Member
 	}
-	r, err := s.nodeChange(ctx, req, name, func(n *lifecycle.Node) command.Body {
+	return s.nodeChange(ctx, req, name, func(n *lifecycle.Node) command.Body {
 		return &command.SetNodeStatus{ID: n.ID, Status: status, Reason: reason}
 	}, nil)
-	return s.withdrawn(ctx, r, err)
 }
 
-// RemoveNode ends a node's membership for good. It is quarantined first; its
-// instances are lost, and what they signed still verifies.
-func (s *Service) RemoveNode(ctx context.Context, req Request, name, reason string, lost bool) (Result, error) {
-	n, err := findNode(s.View(), name)
-	if err != nil {
-		return Result{}, err
+// RemoveSpec says which node leaves for good.
+type RemoveSpec struct {
+	Node     string // name
+	Reason   string
+	Lost     bool          // its key store is gone with it
+	Patience time.Duration // longest wait until it has certainly stopped signing
+}
+
+// RemoveNode ends a node's membership for good. It is quarantined first, and leaves
+// only when the fence of that is reported: a removed node never holds a lease, so no
+// later withdrawal has to wait for it. Its instances are lost, and what they signed
+// still verifies.
+func (s *Service) RemoveNode(ctx context.Context, req Request, spec RemoveSpec) (Result, error) {
+	lead := s.ledger.Leadership()
+	if !lead.Self || !lead.Ready {
+		return Result{}, ledger.ErrNotLeader
 	}
-	if n.ID == s.ledger.NodeID() && s.ledger.Leadership().Self {
-		return Result{}, refuse("leader_cannot_leave", "chancery node transfer-leader, then remove it", "node %s leads the cluster and cannot remove itself", n.Name)
+	if err := s.mayLeave(ctx, req, spec); err != nil {
+		return Result{}, s.confirmed(ctx, lead, err)
+	}
+	return s.nodeChange(ctx, req, spec.Node, func(n *lifecycle.Node) command.Body {
+		if req.DryRun && n.Status == lifecycle.Member {
+			return &command.SetNodeStatus{ID: n.ID, Status: lifecycle.Quarantined, Reason: spec.Reason}
+		}
+		return &command.SetNodeStatus{ID: n.ID, Status: lifecycle.Removed, Reason: spec.Reason, Lost: spec.Lost}
+	}, func(n *lifecycle.Node) error { return s.members.RemoveServer(ctx, n.ServerID()) })
+}
+
+// mayLeave refuses a removal before anything is done for it, and then stops the node.
+func (s *Service) mayLeave(ctx context.Context, req Request, spec RemoveSpec) error {
+	v := s.View()
+	if err := s.Check(ctx, v, req.Caller, access.NodeEdit, ""); err != nil {
+		return err
+	}
+	n, err := findNode(v, spec.Node)
+	if err != nil {
+		return err
+	}
+	if n.ID == s.ledger.NodeID() {
+		return refuse("leader_cannot_leave", "chancery node transfer-leader, then remove it", "node %s leads the cluster and cannot remove itself", n.Name)
 	}
 	if err := s.keepQuorum(n); err != nil {
-		return Result{}, err
+		return err
 	}
-	if n.Status == lifecycle.Member && !req.DryRun {
+	if n.Status == lifecycle.Removed || req.DryRun {
+		return nil
+	}
+	return s.stopNode(ctx, req, n, spec)
+}
+
+// stopNode quarantines a node, unless it is, and waits for the fence of that.
+func (s *Service) stopNode(ctx context.Context, req Request, n *lifecycle.Node, spec RemoveSpec) error {
+	o := state.Outcome{Index: n.QuarantineIndex}
+	if n.Status == lifecycle.Member {
 		first := req
-		first.RequestID = ""
-		if _, err := s.QuarantineNode(ctx, first, name, reason, false); err != nil {
-			return Result{}, err
+		first.RequestID = "" // the id is the removal's
+		r, err := s.QuarantineNode(ctx, first, n.Name, spec.Reason, false)
+		if err != nil {
+			return err
 		}
+		o = r.Outcome
 	}
-	return s.nodeChange(ctx, req, name, func(n *lifecycle.Node) command.Body {
-		if req.DryRun && n.Status == lifecycle.Member {
-			return &command.SetNodeStatus{ID: n.ID, Status: lifecycle.Quarantined, Reason: reason}
-		}
-		return &command.SetNodeStatus{ID: n.ID, Status: lifecycle.Removed, Reason: reason, Lost: lost}
-	}, func(n *lifecycle.Node) error { return s.members.RemoveServer(ctx, n.ServerID()) })
+	wait, cancel := context.WithTimeout(ctx, spec.Patience)
+	defer cancel()
+	v, reached := s.Await(wait, o, Fenced)
+	if reached {
+		return nil
+	}
+	w := WithdrawalOf(v, v.Fence(o.Index), s.Now())
+	return refuse(string(state.NotFenced), "chancery node show "+n.Name+", and repeat the command",
+		"node %s is quarantined and may hold a lease until %s: it is removed when it has certainly stopped signing", n.Name, w.FencedBy)
 }
 
 // keepQuorum refuses to remove the only voter.

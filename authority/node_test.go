@@ -95,7 +95,7 @@ func TestNodeRoles(t *testing.T) {
 	_, err := w.service.PromoteNode(ctx, as("admin"), "ghost", true, false)
 	code(t, err, string(state.NodeNotFound))
 	w.members.fail = errDisk
-	if _, err := w.service.RemoveNode(ctx, as("admin"), "node2", "", false); !errors.Is(err, errDisk) {
+	if _, err := w.service.RemoveNode(ctx, as("admin"), authority.RemoveSpec{Node: "node2", Patience: time.Second}); !errors.Is(err, errDisk) {
 		t.Errorf("the Raft configuration could not be changed, and removal = %v", err)
 	}
 	if n := w.ledger.View().Node(w.node2); n.Status != lifecycle.Quarantined {
@@ -105,13 +105,13 @@ func TestNodeRoles(t *testing.T) {
 	if _, err := w.service.QuarantineNode(ctx, as("admin"), "node2", "", true); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := w.service.RemoveNode(ctx, as("admin"), "node2", "gone", true); err != nil {
+	if _, err := w.service.RemoveNode(ctx, as("admin"), authority.RemoveSpec{Node: "node2", Reason: "gone", Lost: true, Patience: time.Second}); err != nil {
 		t.Fatal(err)
 	}
 	if n := w.ledger.View().Node(w.node2); n.Status != lifecycle.Removed {
 		t.Errorf("removed = %s", n.Status)
 	}
-	_, err = w.service.RemoveNode(ctx, as("admin"), "n1", "", false)
+	_, err = w.service.RemoveNode(ctx, as("admin"), authority.RemoveSpec{Node: "n1"})
 	code(t, err, "leader_cannot_leave")
 	_, err = w.service.TransferLeadership(ctx, as("admin"), "node2")
 	code(t, err, "not_a_voter")
@@ -121,7 +121,7 @@ func TestLastVoterStays(t *testing.T) {
 	w := build(t)
 	w.ledger.Must(t, &command.SetNodeRoles{ID: w.node2, Voter: true, Signer: true})
 	w.ledger.Must(t, &command.SetNodeRoles{ID: w.ledger.NodeID(), Signer: true}) // node2 is the only voter now
-	_, err := w.service.RemoveNode(ctx, as("admin"), "node2", "", false)
+	_, err := w.service.RemoveNode(ctx, as("admin"), authority.RemoveSpec{Node: "node2", Patience: time.Second})
 	code(t, err, "last_voter")
 }
 

@@ -37,10 +37,9 @@ func (s *Service) AddPrincipal(ctx context.Context, req Request, r command.Princ
 
 // RevokePrincipal ends a principal and its tokens.
 func (s *Service) RevokePrincipal(ctx context.Context, req Request, name string) (Result, error) {
-	r, err := s.change(ctx, req, access.PrincipalEdit, "", func(*state.View) (command.Body, []command.RowRef, error) {
+	return s.change(ctx, req, access.PrincipalEdit, "", func(*state.View) (command.Body, []command.RowRef, error) {
 		return &command.RevokePrincipal{Name: name}, nil, nil
 	})
-	return s.withdrawn(ctx, r, err)
 }
 
 // DefaultTokenTTL is what a token lives when nobody says.
@@ -84,10 +83,9 @@ func (s *Service) RevokeToken(ctx context.Context, req Request, id string) (Resu
 	if t := s.View().Token(id); t != nil && t.Principal == req.Caller.Principal {
 		verb = access.TokenSelf
 	}
-	r, err := s.change(ctx, req, verb, "", func(v *state.View) (command.Body, []command.RowRef, error) {
+	return s.change(ctx, req, verb, "", func(v *state.View) (command.Body, []command.RowRef, error) {
 		return &command.RevokeToken{ID: id}, nil, nil
 	})
-	return s.withdrawn(ctx, r, err)
 }
 
 // Tokens lists what the caller may see: all of them, or the caller's own.

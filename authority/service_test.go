@@ -156,7 +156,7 @@ func TestPlanChangesNothing(t *testing.T) {
 	if _, secret, err := w.service.CreateToken(ctx, req, "op", "", 0); err != nil || secret != "" {
 		t.Errorf("a planned token has a secret: %v", err)
 	}
-	if _, err := w.service.RemoveNode(ctx, req, "node2", "", true); err != nil {
+	if _, err := w.service.RemoveNode(ctx, req, authority.RemoveSpec{Node: "node2", Lost: true}); err != nil {
 		t.Error(err)
 	}
 	if _, err := w.service.TransferLeadership(ctx, req, ""); err != nil {
@@ -282,7 +282,7 @@ func TestAwait(t *testing.T) {
 	}
 	reached := make(chan bool, 1)
 	go func() {
-		_, ok := w.service.Await(ctx, "ci", 1, authority.Activated)
+		_, ok := w.service.Await(ctx, state.Outcome{Key: "ci", Versions: []uint64{1}}, authority.Activated)
 		reached <- ok
 	}()
 	w.bind("ci", 1)
@@ -297,7 +297,7 @@ func TestAwait(t *testing.T) {
 		t.Fatal(err)
 	}
 	go func() {
-		_, ok := w.service.Await(ctx, "ci", 2, authority.Activated)
+		_, ok := w.service.Await(ctx, state.Outcome{Key: "ci", Versions: []uint64{2}}, authority.Activated)
 		reached <- ok
 	}()
 	w.ledger.Must(t, &command.Revoke{Key: "ci", Reason: lifecycle.KeyCompromise})
@@ -306,7 +306,7 @@ func TestAwait(t *testing.T) {
 	}
 	short, cancel := context.WithCancel(ctx)
 	cancel()
-	if _, ok := w.service.Await(short, "ci", 9, authority.Activated); ok {
+	if _, ok := w.service.Await(short, state.Outcome{Key: "ci", Versions: []uint64{9}}, authority.Activated); ok {
 		t.Error("a version that does not exist was reached")
 	}
 }

@@ -74,10 +74,9 @@ func (s *Service) ActivateVersion(ctx context.Context, req Request, spec Version
 
 // SuspendVersion stops a version from signing until it is resumed.
 func (s *Service) SuspendVersion(ctx context.Context, req Request, spec VersionSpec) (Result, error) {
-	r, err := s.moveVersion(ctx, req, spec, access.KeySuspend, lifecycle.Suspend, func(k *lifecycle.Key, ver *lifecycle.Version) command.Body {
+	return s.moveVersion(ctx, req, spec, access.KeySuspend, lifecycle.Suspend, func(k *lifecycle.Key, ver *lifecycle.Version) command.Body {
 		return &command.SuspendVersion{Key: k.ID, Version: ver.Number, Comment: spec.Comment}
 	}, lifecycle.Active)
-	return s.withdrawn(ctx, r, err)
 }
 
 // ResumeVersion ends a suspension.
@@ -89,10 +88,9 @@ func (s *Service) ResumeVersion(ctx context.Context, req Request, spec VersionSp
 
 // DeactivateVersion ends the signing life of a version.
 func (s *Service) DeactivateVersion(ctx context.Context, req Request, spec VersionSpec) (Result, error) {
-	r, err := s.moveVersion(ctx, req, spec, access.KeyDeactivate, lifecycle.Deactivate, func(k *lifecycle.Key, ver *lifecycle.Version) command.Body {
+	return s.moveVersion(ctx, req, spec, access.KeyDeactivate, lifecycle.Deactivate, func(k *lifecycle.Key, ver *lifecycle.Version) command.Body {
 		return &command.DeactivateVersion{Key: k.ID, Version: ver.Number, Comment: spec.Comment}
 	}, lifecycle.Active)
-	return s.withdrawn(ctx, r, err)
 }
 
 // DestroySpec asks for the erasure of a version's private keys, or takes it back.
@@ -132,7 +130,7 @@ func (s *Service) Revoke(ctx context.Context, req Request, spec RevokeSpec) (Res
 	if err != nil {
 		return Result{}, refuse("invalid", "", "%v", err)
 	}
-	r, err := s.change(ctx, req, access.KeyRevoke, lifecycle.KeyID(spec.Key), func(v *state.View) (command.Body, []command.RowRef, error) {
+	return s.change(ctx, req, access.KeyRevoke, lifecycle.KeyID(spec.Key), func(v *state.View) (command.Body, []command.RowRef, error) {
 		k, err := findKey(v, spec.Key)
 		if err != nil {
 			return nil, nil, err
@@ -156,7 +154,6 @@ func (s *Service) Revoke(ctx context.Context, req Request, spec RevokeSpec) (Res
 		// what must be true after it, whatever was true before.
 		return c, nil, nil
 	})
-	return s.withdrawn(ctx, r, err)
 }
 
 // minPrefix is the shortest prefix of a kid or id that is accepted.

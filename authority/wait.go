@@ -16,19 +16,36 @@ const (
 	Prepared  Level = "prepared"  // every instance that the policy requires is ready
 	Published Level = "published" // the public keys are in the trust set
 	Activated Level = "active"
+	Fenced    Level = "fenced"    // no correct node releases a signature with the right that was withdrawn
+	Settled   Level = "settled"   // and no client of ours accepts one that was on its way then
 	Destroyed Level = "destroyed" // every private key of the version is erased, with evidence
 )
 
-// Levels are the levels a command passes through, in order. Those that end with
-// their entry have only the first.
+// AllLevels are the levels there are.
+var AllLevels = []Level{Committed, Prepared, Published, Activated, Fenced, Settled, Destroyed}
+
+// Levels are the levels a command of a kind can pass through, in order. Those that
+// end with their entry have only the first.
 func Levels(k command.Kind) []Level {
-	switch k {
-	case command.KindCreateKey, command.KindPrepareVersion:
+	switch {
+	case k == command.KindCreateKey, k == command.KindPrepareVersion:
 		return []Level{Committed, Prepared, Published, Activated}
-	case command.KindScheduleDestroy:
+	case k == command.KindScheduleDestroy:
 		return []Level{Committed, Destroyed}
+	case Narrows(k):
+		return []Level{Committed, Fenced, Settled}
 	}
 	return []Level{Committed}
+}
+
+// LevelsOf are the levels of one accepted command. What took nothing away, such as a
+// policy that only became wider, opened no fence and ends with its entry.
+func LevelsOf(v *state.View, k command.Kind, o state.Outcome) []Level {
+	levels := Levels(k)
+	if Narrows(k) && v.Fence(o.Index) == nil {
+		return levels[:1]
+	}
+	return levels
 }
 
 // Progress is how far a version has come; an instant is 0 while its level is not
@@ -99,20 +116,16 @@ func (p Progress) At(l Level) lifecycle.Instant {
 	return 0
 }
 
-// Await holds until the version has reached the level, can no longer reach it, or
-// ctx ends, and returns the View it last looked at. It works on every node: the
-// levels are facts of the state.
-func (s *Service) Await(ctx context.Context, key lifecycle.KeyID, number uint64, l Level) (v *state.View, reached bool) {
+// Await holds until what the outcome began has reached the level, can no longer
+// reach it, or ctx ends, and returns the View it last looked at. reached is false
+// only when more waiting could help or the level is out of reach. It works on every
+// node: the levels are facts of the state.
+func (s *Service) Await(ctx context.Context, o state.Outcome, l Level) (v *state.View, reached bool) {
 	for {
 		v = s.ledger.View()
-		p := ProgressOf(v, key, number)
-		if p.At(l) != 0 {
-			return v, true
-		}
-		// A version that an older View does not know yet has not ended: this node is
-		// only behind.
-		if p.Ended && v.Version(key, number) != nil {
-			return v, false
+		done, over := stands(v, o, l)
+		if done || over {
+			return v, done
 		}
 		select {
 		case <-ctx.Done():
@@ -120,4 +133,34 @@ func (s *Service) Await(ctx context.Context, key lifecycle.KeyID, number uint64,
 		case <-s.ledger.Changed(v.Position().Index):
 		}
 	}
+}
+
+// stands reports whether the level is reached, and whether waiting is over without it.
+func stands(v *state.View, o state.Outcome, l Level) (reached, over bool) {
+	switch l {
+	case "", Committed:
+		return true, false
+	case Fenced, Settled:
+		f := v.Fence(o.Index)
+		if f == nil { // it took nothing away, or this node is behind
+			return v.Position().Index >= o.Index, false
+		}
+		return fenceAt(f, l) != 0, false
+	}
+	if len(o.Versions) == 0 {
+		return true, false
+	}
+	number := o.Versions[len(o.Versions)-1]
+	p := ProgressOf(v, o.Key, number)
+	// A version that an older View does not know yet has not ended: this node is
+	// only behind.
+	return p.At(l) != 0, p.Ended && v.Version(o.Key, number) != nil
+}
+
+// fenceAt is when a fence reached a level, 0 = not yet.
+func fenceAt(f *lifecycle.Fence, l Level) lifecycle.Instant {
+	if l == Settled {
+		return f.SettledAt
+	}
+	return f.FencedAt
 }

@@ -35,7 +35,8 @@ func (c *Client) do(ctx context.Context, cl *call, out any) (io.ReadCloser, erro
 	if (cl.mutation || cl.deadline > 0) && cl.requestID == "" {
 		cl.requestID = NewRequestID()
 	}
-	t := &trial{client: c, call: cl, body: body, out: out, giveUp: time.Now().Add(c.cfg.Timeout + cl.hold)}
+	began := time.Now()
+	t := &trial{client: c, call: cl, body: body, out: out, giveUp: began.Add(c.cfg.Timeout + cl.hold)}
 	for pause, dead := firstPause, 0; ; pause = min(2*pause, maxPause) {
 		answered := false
 		for _, base := range c.order(cl) {
@@ -53,7 +54,8 @@ func (c *Client) do(ctx context.Context, cl *call, out any) (io.ReadCloser, erro
 		if dead++; answered {
 			dead = 0
 		}
-		if dead == deadRounds || !t.sleep(ctx, pause) {
+		leaderless := cl.patience > 0 && time.Since(began) > cl.patience && wire.CodeOf(t.last) == wire.NotLeader
+		if leaderless || dead == deadRounds || !t.sleep(ctx, pause) {
 			return nil, t.exhausted(ctx)
 		}
 	}

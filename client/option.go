@@ -24,6 +24,7 @@ type call struct {
 	requestID    string        // of a mutation or a signature
 	deadline     time.Duration // 0 = none; longest from sending to having the answer
 	hold         time.Duration // the server may hold the request that long
+	patience     time.Duration // 0 = the whole timeout; longest search for a leader
 	pinned       string        // base URL: this node and no other
 	stale        bool          // an old answer will do
 	answer       func(addr string, h http.Header)
@@ -55,6 +56,10 @@ func Wait(level string, within time.Duration) Option {
 		c.hold = within
 	}
 }
+
+// Patience bounds how long a change looks for a leader, for callers who have another
+// way to stop a key: an election takes a few seconds, a lost quorum any time.
+func Patience(d time.Duration) Option { return func(c *call) { c.patience = d } }
 
 // IfMatch makes a change of a policy or of the settings conditional on the
 // revision it was read at.

@@ -15,6 +15,8 @@ type Metrics struct {
 	requests *prometheus.CounterVec
 	took     *prometheus.HistogramVec
 	Held     prometheus.Gauge // requests held for a level or an event
+
+	withdrawals *prometheus.HistogramVec
 }
 
 // NewMetrics registers the metrics, or takes those that another listener of the
@@ -28,7 +30,16 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			Buckets: []float64{.0001, .0003, .001, .003, .01, .03, .1, .3, 1, 3, 10, 60}}, []string{"route"})),
 		Held: registered[prometheus.Gauge](reg, prometheus.NewGauge(prometheus.GaugeOpts{Name: "chancery_transport_held_requests",
 			Help: "Requests held for a level or an event."})),
+		withdrawals: registered(reg, prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "chancery_transport_withdrawal_seconds",
+			Help:    "Time from a request that takes a right away to a level of it, or to giving up the wait (reached=false), in seconds.",
+			Buckets: []float64{.001, .003, .005, .01, .02, .03, .05, .1, .3, 1, 2, 3, 4.25, 6, 8, 15, 30, 60}}, []string{"level", "reached"})),
 	}
+}
+
+// Withdrawal observes that a request which takes a right away has waited for a level,
+// and whether it was reached.
+func (m *Metrics) Withdrawal(level string, reached bool, took time.Duration) {
+	m.withdrawals.WithLabelValues(level, strconv.FormatBool(reached)).Observe(took.Seconds())
 }
 
 func registered[C prometheus.Collector](reg prometheus.Registerer, c C) C {

@@ -42,7 +42,7 @@ func clusterCommand() *cli.Command {
 			return s.write(s.String("out"), []byte(cl.CABundle), 0o644)
 		}, &cli.StringFlag{Name: "out", Usage: "`FILE`; - is stdout", Value: "-"}),
 		changing("set", "NAME=VALUE ...", "change settings: chancery cluster set max_token_ttl=90d", setCluster,
-			&cli.Uint64Flag{Name: "if-match", Usage: "refuse unless the settings have this revision", DefaultText: "the one read just before"}),
+			&cli.Uint64Flag{Name: "if-match", Usage: "refuse unless the settings have this revision", DefaultText: "the one read just before"}, fenceFlag()),
 	)
 }
 
@@ -113,6 +113,7 @@ func setCluster(s *session) error {
 	if s.IsSet("if-match") {
 		revision = s.Uint64("if-match")
 	}
-	op, err := c.SetCluster(s.ctx, set, s.changes(client.IfMatch(revision))...)
-	return s.finish(op, err, "")
+	return s.withdraw(func(c *client.Client, o ...client.Option) (*wire.Operation, error) {
+		return c.SetCluster(s.ctx, set, append(o, client.IfMatch(revision))...)
+	})
 }

@@ -56,7 +56,11 @@ type waitTimedOut struct {
 }
 
 func (e *waitTimedOut) Error() string {
-	return fmt.Sprintf("%s is %s, not %s yet; it goes on", e.op.RequestID, orDash(e.op.Reached), e.level)
+	message := fmt.Sprintf("%s is %s, not %s yet; it goes on", e.op.RequestID, orDash(e.op.Reached), e.level)
+	if why := missing(e.op); why != "" {
+		message += ". " + why
+	}
+	return message
 }
 
 // pendingApproval is an operation that waits for people.

@@ -20,9 +20,9 @@ func keyCommand() *cli.Command {
 		looking("history", "NAME", "what happened to a key, oldest first", keyHistory, pageFlags()...),
 		exportKeyCommand(), policyCommand(),
 		rotateCommand(), activateCommand(),
-		versionVerb("suspend", "stop a version from signing until it is resumed", (*client.Client).Suspend),
+		stoppingVerb("suspend", "stop a version from signing until it is resumed", (*client.Client).Suspend),
 		versionVerb("resume", "end a suspension", (*client.Client).Resume),
-		versionVerb("deactivate", "end the signing life of a version; what it signed still verifies", (*client.Client).Deactivate),
+		stoppingVerb("deactivate", "end the signing life of a version; what it signed still verifies", (*client.Client).Deactivate),
 		revokeCommand(), destroyCommand(), replaceCommand(),
 	)
 }
@@ -259,7 +259,21 @@ func eventCells(e *wire.Event) []string {
 	if e.Before != "" || e.After != "" {
 		change = orDash(string(e.Before)) + " -> " + orDash(string(e.After))
 	}
+	if nodes, ok := e.Data["nodes"].([]any); ok && change == "" {
+		change = endsText(nodes)
+	}
 	return []string{when(e.At), e.Kind, subject, short(string(e.Node)), e.Actor, change, string(e.Reason), e.ID, short(string(e.KID)), string(e.RequestID), e.Detail}
+}
+
+// endsText says how a right ended on each node: "n1 acked, n3 lease_expired".
+func endsText(nodes []any) string {
+	var parts []string
+	for _, n := range nodes {
+		if m, ok := n.(map[string]any); ok {
+			parts = append(parts, fmt.Sprintf("%v %v", m["node"], m["outcome"]))
+		}
+	}
+	return strings.Join(parts, ", ")
 }
 
 func exportKeyCommand() *cli.Command {

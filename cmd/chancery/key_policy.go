@@ -38,6 +38,7 @@ func policyCommand() *cli.Command {
 			&cli.StringFlag{Name: "owner", Usage: "new owner"},
 			&cli.StringFlag{Name: "reason", Usage: "new business reason"},
 			&cli.StringSliceFlag{Name: "label", Usage: "k=v, may be repeated; replaces all labels"},
+			fenceFlag(),
 		),
 	)
 }
@@ -107,8 +108,9 @@ func setPolicy(s *session) error {
 	if s.IsSet("if-match") {
 		version = s.Uint64("if-match")
 	}
-	op, err := c.SetPolicy(s.ctx, s.arg(0), set, s.changes(client.IfMatch(version))...)
-	return s.finish(op, err, "")
+	return s.withdraw(func(c *client.Client, o ...client.Option) (*wire.Operation, error) {
+		return c.SetPolicy(s.ctx, s.arg(0), set, append(o, client.IfMatch(version))...)
+	})
 }
 
 // readPolicy reads a policy file as JSON; one whose name does not end in .json and

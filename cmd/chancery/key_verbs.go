@@ -30,7 +30,7 @@ func checkLevel(level string, allowed ...string) error {
 
 type keyVerb = func(*client.Client, context.Context, string, wire.VersionVerb, ...client.Option) (*wire.Operation, error)
 
-// versionVerb is suspend, resume or deactivate.
+// versionVerb is resume.
 func versionVerb(name, usage string, do keyVerb) *cli.Command {
 	return changing(name, "NAME", usage, func(s *session) error {
 		c, err := s.client()
@@ -40,6 +40,16 @@ func versionVerb(name, usage string, do keyVerb) *cli.Command {
 		op, err := do(c, s.ctx, s.arg(0), wire.VersionVerb{Version: s.Uint64("version"), Comment: s.String("comment")}, s.changes()...)
 		return s.finish(op, err, "")
 	}, versionFlag(), commentFlag())
+}
+
+// stoppingVerb is suspend or deactivate: it takes the right to sign away.
+func stoppingVerb(name, usage string, do keyVerb) *cli.Command {
+	return changing(name, "NAME", usage, func(s *session) error {
+		v := wire.VersionVerb{Version: s.Uint64("version"), Comment: s.String("comment")}
+		return s.withdraw(func(c *client.Client, o ...client.Option) (*wire.Operation, error) {
+			return do(c, s.ctx, s.arg(0), v, o...)
+		})
+	}, versionFlag(), commentFlag(), fenceFlag())
 }
 
 func rotateCommand() *cli.Command {
@@ -66,10 +76,15 @@ func activateCommand() *cli.Command {
 		if err != nil {
 			return err
 		}
+		level := s.String("wait")
+		if err := checkLevel(level, fenceLevels...); err != nil {
+			return err
+		}
 		v := wire.VersionVerb{Version: s.Uint64("version"), Early: s.Bool("early"), Comment: s.String("comment")}
-		op, err := c.Activate(s.ctx, s.arg(0), v, s.changes()...)
-		return s.finish(op, err, "")
+		op, err := c.Activate(s.ctx, s.arg(0), v, s.waits(level)...)
+		return s.finish(op, err, level)
 	}, versionFlag(), commentFlag(),
+		&cli.StringFlag{Name: "wait", Value: wire.Committed, Usage: "committed; or fenced or settled, for the version that signed before"},
 		&cli.BoolFlag{Name: "early", Usage: "do not wait for the publication lead: verifiers may not know the new key yet"})
 }
 
@@ -81,8 +96,7 @@ func revokeCommand() *cli.Command {
 		&cli.StringFlag{Name: "reason", Usage: fmt.Sprint(lifecycle.Reasons)},
 		&cli.StringFlag{Name: "compromised-since", Usage: "RFC 3339 time, with a compromise reason"},
 		&cli.BoolFlag{Name: "distrust", Usage: "out of the trust set at once, whatever the reason"},
-		&cli.StringFlag{Name: "wait", Usage: "committed, fenced or settled", DefaultText: "what the cluster can tell, fenced at most"},
-		commentFlag(),
+		fenceFlag(), commentFlag(),
 	)
 }
 
@@ -103,16 +117,9 @@ func revokeKey(s *session) error {
 			return usagef("--compromised-since: %v", err)
 		}
 	}
-	level := s.String("wait")
-	if err := checkLevel(level, "", wire.Committed, wire.Fenced, wire.Settled); err != nil {
-		return err
-	}
-	c, err := s.client()
-	if err != nil {
-		return err
-	}
-	op, err := c.Revoke(s.ctx, s.arg(0), r, s.waits(level)...)
-	return s.finish(op, err, level)
+	return s.withdraw(func(c *client.Client, o ...client.Option) (*wire.Operation, error) {
+		return c.Revoke(s.ctx, s.arg(0), r, o...)
+	})
 }
 
 func destroyCommand() *cli.Command {

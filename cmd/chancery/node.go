@@ -6,6 +6,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/chancery-project/chancery/client"
 	"github.com/chancery-project/chancery/fsm/lifecycle"
 	"github.com/chancery-project/chancery/transport/wire"
 )
@@ -22,24 +23,20 @@ func nodeCommand() *cli.Command {
 		changing("promote", "NAME", "give a node a vote, or let it sign; both unless one is named", promoteNode,
 			&cli.BoolFlag{Name: "voter", Usage: "it votes"}, &cli.BoolFlag{Name: "signer", Usage: "it holds instances and signs"}),
 		changing("quarantine", "NAME", "stop a node from signing", func(s *session) error {
-			c, err := s.client()
-			if err != nil {
-				return err
-			}
-			op, err := c.Quarantine(s.ctx, s.arg(0), wire.Quarantine{Reason: s.String("reason"), Release: s.Bool("release")}, s.changes()...)
-			return s.finish(op, err, "")
-		}, &cli.StringFlag{Name: "reason", Usage: "kept in the log"}, &cli.BoolFlag{Name: "release", Usage: "take it back"}),
-		changing("remove", "NAME", "take a quarantined node out of the cluster", func(s *session) error {
+			q := wire.Quarantine{Reason: s.String("reason"), Release: s.Bool("release")}
+			return s.withdraw(func(c *client.Client, o ...client.Option) (*wire.Operation, error) {
+				return c.Quarantine(s.ctx, s.arg(0), q, o...)
+			})
+		}, fenceFlag(), &cli.StringFlag{Name: "reason", Usage: "kept in the log"}, &cli.BoolFlag{Name: "release", Usage: "take it back"}),
+		changing("remove", "NAME", "take a node out of the cluster, when it has certainly stopped signing", func(s *session) error {
 			if err := s.confirm(fmt.Sprintf("This will take node %s out; its key pairs sign no more", s.arg(0)), s.arg(0)); err != nil {
 				return err
 			}
-			c, err := s.client()
-			if err != nil {
-				return err
-			}
-			op, err := c.RemoveNode(s.ctx, s.arg(0), wire.RemoveNode{Lost: s.Bool("lost"), Reason: s.String("reason")}, s.changes()...)
-			return s.finish(op, err, "")
-		}, &cli.BoolFlag{Name: "lost", Usage: "its key store is gone too"}, &cli.StringFlag{Name: "reason", Usage: "kept in the log"}, yesFlag()),
+			r := wire.RemoveNode{Lost: s.Bool("lost"), Reason: s.String("reason")}
+			return s.withdraw(func(c *client.Client, o ...client.Option) (*wire.Operation, error) {
+				return c.RemoveNode(s.ctx, s.arg(0), r, o...)
+			})
+		}, fenceFlag(), &cli.BoolFlag{Name: "lost", Usage: "its key store is gone too"}, &cli.StringFlag{Name: "reason", Usage: "kept in the log"}, yesFlag()),
 		changing("transfer-leader", "[NAME]", "hand leadership over", func(s *session) error {
 			c, err := s.client()
 			if err != nil {
@@ -91,6 +88,9 @@ func showNode(s *session) error {
 	v.pair("incarnation", n.Incarnation)
 	v.pair("status", string(n.Status))
 	v.pair("roles", strings.Join(n.Roles, ", "))
+	if f := n.Fence; f != nil {
+		v.pair("stopped signing", levelText(f))
+	}
 	v.pair("leader", yesNo(n.Leader))
 	v.pair("api", n.Addrs.API)
 	v.pair("public", n.Addrs.Public)

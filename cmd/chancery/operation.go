@@ -19,6 +19,9 @@ func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys
 
 func waitCommand() *cli.Command {
 	return looking("wait", "REQUEST_ID", "wait until a request has come as far as --for says", func(s *session) error {
+		if level := s.String("for"); !slices.Contains(allLevels, level) {
+			return usagef("--for %q: choose one of %v", level, allLevels)
+		}
 		c, err := s.client()
 		if err != nil {
 			return err
@@ -30,6 +33,9 @@ func waitCommand() *cli.Command {
 		return errors.Join(s.show(operationView(op)), err)
 	}, &cli.StringFlag{Name: "for", Value: wire.Committed, Usage: "committed, prepared, published, active, fenced, settled or destroyed"})
 }
+
+// allLevels are the levels that some request reaches.
+var allLevels = []string{wire.Committed, wire.Prepared, wire.Published, wire.Activated, wire.Fenced, wire.Settled, wire.Destroyed}
 
 func operationsCommand() *cli.Command {
 	return group("operations", "requests of the last day and what became of them",
@@ -131,6 +137,9 @@ func (s *session) follow(c *client.Client, op *wire.Operation, level string) (*w
 
 func progress(o *wire.Operation, level string) string {
 	line := fmt.Sprintf("%s: %s, waiting for %s", o.RequestID, orDash(o.Reached), level)
+	for _, n := range o.Missing() {
+		line += "; " + n.Node + " " + nodeText(&n)
+	}
 	for _, b := range o.WaitsFor {
 		line += fmt.Sprintf("; %s %s", b.Kind, b.Name)
 		if b.Hint != "" {
@@ -195,16 +204,22 @@ func operationView(op *wire.Operation) view {
 	if p := op.Published; p != nil && p.At != 0 {
 		v.pair("published", when(p.At))
 	}
+	if p := op.Published; p != nil && p.WithinMS != 0 {
+		v.pair("published", fmt.Sprintf("caches let go within %d ms", p.WithinMS))
+	}
 	if p := op.Published; p != nil {
 		for _, k := range sortedKeys(p.CachesExpireBy) {
 			v.pair(k+" caches expire by", when(p.CachesExpireBy[k]))
 		}
 	}
 	for _, n := range op.Nodes {
-		v.pair("node "+n.Node, fmt.Sprintf("%s after %d ms", n.Outcome, n.MS))
+		v.pair("node "+n.Node, nodeText(&n))
 	}
 	for _, b := range op.WaitsFor {
 		v.pair("waits for", strings.TrimSpace(b.Kind+" "+b.Name+" "+b.Hint))
+	}
+	if b := op.BlastRadius; b != nil && b.SignaturesSince > 0 {
+		v.pair("signatures", fmt.Sprintf("%d by the node that answered since it started", b.SignaturesSince))
 	}
 	for _, e := range op.Effects {
 		v.pair("would", e)

@@ -22,7 +22,8 @@ func principalCommand() *cli.Command {
 			&cli.StringSliceFlag{Name: "role", Usage: "role:key-pattern, may be repeated: signer:ci-*"},
 			&cli.StringSliceFlag{Name: "ssh-key", Usage: "public SSH key file, for login and approvals; may be repeated"},
 			&cli.StringSliceFlag{Name: "cert-of", Usage: "client certificate file (PEM) or hex SHA-256 of its public key; may be repeated"},
-			&cli.BoolFlag{Name: "replace", Usage: "give an existing principal these roles and keys instead"},
+			&cli.BoolFlag{Name: "replace", Usage: "give an existing principal these roles and keys instead; what it loses is fenced"},
+			fenceFlag(),
 		),
 		looking("list", "", "list principals", func(s *session) error {
 			c, err := s.client()
@@ -67,13 +68,10 @@ func principalCommand() *cli.Command {
 			return s.show(v)
 		}),
 		changing("revoke", "NAME", "end a principal and its tokens, for ever", func(s *session) error {
-			c, err := s.client()
-			if err != nil {
-				return err
-			}
-			op, err := c.RevokePrincipal(s.ctx, s.arg(0), s.changes()...)
-			return s.finish(op, err, "")
-		}),
+			return s.withdraw(func(c *client.Client, o ...client.Option) (*wire.Operation, error) {
+				return c.RevokePrincipal(s.ctx, s.arg(0), o...)
+			})
+		}, fenceFlag()),
 	)
 }
 
@@ -113,12 +111,9 @@ func addPrincipal(s *session) error {
 			p.Kind = lifecycle.Person
 		}
 	}
-	c, err := s.client()
-	if err != nil {
-		return err
-	}
-	op, err := c.AddPrincipal(s.ctx, p, s.changes()...)
-	return s.finish(op, err, "")
+	return s.withdraw(func(c *client.Client, o ...client.Option) (*wire.Operation, error) {
+		return c.AddPrincipal(s.ctx, p, o...)
+	})
 }
 
 // sshKeyLines reads public keys: one authorized_keys line each. A private key is

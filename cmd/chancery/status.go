@@ -71,6 +71,12 @@ func statusText(st *wire.Status) string {
 	fmt.Fprintf(&b, "voters %d, reachable %d, can lose %d more\n", st.Quorum.Voters, st.Quorum.Reachable, st.Quorum.CanLose)
 	fmt.Fprintf(&b, "keys %d, overdue %d, without an active version %d; open proposals %d\n", st.Keys.Total, st.Keys.Overdue, st.Keys.WithoutActive, st.OpenProposals)
 	fmt.Fprintf(&b, "answered by %s as of %s (%s), entry %d; last snapshot %s\n\n", st.AnsweredBy, when(st.AsOf), st.Freshness, st.Position.Index, when(st.LastSnapshotAt))
+	for _, f := range st.OpenFences {
+		fmt.Fprintf(&b, "open fence: %s\n", fenceText(&f))
+	}
+	if len(st.OpenFences) > 0 {
+		b.WriteString("\n")
+	}
 	rows := [][]string{{"NODE", "STATE", "ROLES", "APPLIED", "AGE", "SIGNS", "KEY STORE", "CLOCK", "VERSION"}}
 	for _, n := range st.Nodes {
 		rows = append(rows, []string{n.Node, n.State, strings.Join(n.Roles, ","), number(n.AppliedIndex), millis(n.StalenessMS), signs(&n), keystoreText(&n.Keystore),
@@ -78,6 +84,21 @@ func statusText(st *wire.Status) string {
 	}
 	_ = writeColumns(&b, rows, len(rows[0]), "  ") // a strings.Builder never fails
 	return b.String()
+}
+
+func fenceText(f *wire.OpenFence) string {
+	about := orDash(string(f.Key))
+	if f.Key == "" && f.Subject != "" {
+		about = string(f.Subject)
+	}
+	for i, v := range f.Versions {
+		about += map[bool]string{true: "/", false: ","}[i == 0] + number(v)
+	}
+	text := fmt.Sprintf("entry %d, %s %s, since %s", f.Index, f.Cause, about, f.OpenedAt)
+	for i := range f.Nodes {
+		text += "; " + f.Nodes[i].Node + " " + nodeText(&f.Nodes[i])
+	}
+	return text
 }
 
 func millis(ms *int64) string {
@@ -88,6 +109,9 @@ func millis(ms *int64) string {
 }
 
 func signs(n *wire.NodeStatus) string {
+	if n.Lease.Usable && n.Lease.ExpiresInMS != nil {
+		return fmt.Sprintf("yes, %d ms", *n.Lease.ExpiresInMS)
+	}
 	if n.Lease.Usable {
 		return "yes"
 	}

@@ -17,13 +17,10 @@ func tokenCommand() *cli.Command {
 		looking("list", "", "list tokens, without their secrets", listTokens,
 			append(pageFlags(), &cli.StringFlag{Name: "principal", Usage: "only tokens of this principal"})...),
 		changing("revoke", "ID", "end a token", func(s *session) error {
-			c, err := s.client()
-			if err != nil {
-				return err
-			}
-			op, err := c.RevokeToken(s.ctx, s.arg(0), s.changes()...)
-			return s.finish(op, err, "")
-		}),
+			return s.withdraw(func(c *client.Client, o ...client.Option) (*wire.Operation, error) {
+				return c.RevokeToken(s.ctx, s.arg(0), o...)
+			})
+		}, fenceFlag()),
 	)
 }
 

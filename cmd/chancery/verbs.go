@@ -20,6 +20,7 @@ type keyVerbRow struct {
 	State      string   `json:"state"`
 	InJWKS     string   `json:"in_jwks"`
 	MaySign    string   `json:"may_sign"`
+	Fenced     string   `json:"fenced"` // whether it is waited for until no node signs any more
 	Reversible string   `json:"reversible"`
 	WhoMay     []string `json:"who_may"`
 }
@@ -27,8 +28,8 @@ type keyVerbRow struct {
 // verbRows lists the verbs in the order of a key's life.
 func verbRows() []keyVerbRow {
 	rows := []keyVerbRow{
-		{Verb: "create", State: lifecycle.PreActivation.String() + ", then " + lifecycle.Active.String(), InJWKS: "yes", MaySign: "once active", Reversible: "no: names are never reused", WhoMay: whoMay(access.KeyCreate)},
-		{Verb: "rotate", State: lifecycle.PreActivation.String() + " (the new version)", InJWKS: "yes, before it signs", MaySign: "no: proofs of possession only", Reversible: "yes: revoke the new version", WhoMay: whoMay(access.KeyRotate)},
+		{Verb: "create", State: lifecycle.PreActivation.String() + ", then " + lifecycle.Active.String(), InJWKS: "yes", MaySign: "once active", Fenced: "no", Reversible: "no: names are never reused", WhoMay: whoMay(access.KeyCreate)},
+		{Verb: "rotate", State: lifecycle.PreActivation.String() + " (the new version)", InJWKS: "yes, before it signs", MaySign: "no: proofs of possession only", Fenced: "no", Reversible: "yes: revoke the new version", WhoMay: whoMay(access.KeyRotate)},
 	}
 	for _, r := range []struct {
 		name       string
@@ -47,9 +48,22 @@ func verbRows() []keyVerbRow {
 		{"destroy", lifecycle.Destroy, "no", "with --cancel until it begins", access.KeyDestroy},
 	} {
 		from, to := reach(r.verb)
-		rows = append(rows, keyVerbRow{Verb: r.name, From: from, State: strings.Join(to, " or "), InJWKS: r.jwks, MaySign: maySign(to), Reversible: r.reversible, WhoMay: whoMay(r.access)})
+		rows = append(rows, keyVerbRow{Verb: r.name, From: from, State: strings.Join(to, " or "), InJWKS: r.jwks, MaySign: maySign(to), Fenced: fenced(r.verb, from, to), Reversible: r.reversible, WhoMay: whoMay(r.access)})
 	}
 	return rows
+}
+
+// fenced says whether the verb ends the signing of some version, so that the command
+// waits until that has happened on every node.
+func fenced(verb lifecycle.Verb, from, to []string) string {
+	active := lifecycle.Active.String()
+	switch {
+	case verb == lifecycle.Activate:
+		return "the version before it, with --wait fenced"
+	case slices.Contains(from, active) && !slices.Contains(to, active):
+		return "yes"
+	}
+	return "no"
 }
 
 // reach lists the states a verb leads from and to.
@@ -97,9 +111,9 @@ func helpCommand() *cli.Command {
 	return group("help", "more than --help says",
 		looking("verbs", "", "what each verb does to a key", func(s *session) error {
 			rows := verbRows()
-			v := view{value: rows, head: []string{"VERB", "RESULTING STATE", "IN THE JWKS?", "MAY SIGN?", "REVERSIBLE?", "WHO MAY", "FROM"}, wide: 6}
+			v := view{value: rows, head: []string{"VERB", "RESULTING STATE", "IN THE JWKS?", "MAY SIGN?", "FENCED?", "REVERSIBLE?", "WHO MAY", "FROM"}, wide: 7}
 			for _, r := range rows {
-				v.add(r.Verb, r.Verb, r.State, r.InJWKS, r.MaySign, r.Reversible, strings.Join(r.WhoMay, ", "), orDash(strings.Join(r.From, ", ")))
+				v.add(r.Verb, r.Verb, r.State, r.InJWKS, r.MaySign, r.Fenced, r.Reversible, strings.Join(r.WhoMay, ", "), orDash(strings.Join(r.From, ", ")))
 			}
 			return s.show(v)
 		}),

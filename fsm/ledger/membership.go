@@ -2,7 +2,6 @@ package ledger
 
 import (
 	"context"
-	"time"
 
 	"github.com/chancery-project/chancery/fsm/lifecycle"
 )
@@ -24,7 +23,4 @@ type Membership interface {
 	TransferLeadership(ctx context.Context, to lifecycle.NodeID) error
 	// Servers lists the committed Raft configuration: server id -> has a vote.
 	Servers() (map[string]bool, error)
-	// Spread waits until every member has applied index, or ctx ends, and returns
-	// those that have, with the time at which that was seen.
-	Spread(ctx context.Context, index uint64) map[lifecycle.NodeID]time.Time
 }

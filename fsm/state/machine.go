@@ -285,10 +285,21 @@ func (m *Machine) refreshRoot(r Reader) {
 // Trial runs a command on a View without changing anything, so that a doomed
 // one is refused before it costs a log entry. It does not look at RequestIDs.
 func Trial(v *View, cmd *command.Command) Outcome {
+	o, _ := Rehearse(v, cmd)
+	return o
+}
+
+// Rehearse is Trial, and the fence that the command would open: nil when it takes no
+// right to sign away, or is refused.
+func Rehearse(v *View, cmd *command.Command) (Outcome, *lifecycle.Fence) {
 	m := &Machine{hot: v.root.hot, meta: v.root.Meta}
 	x := &tx{hot: m.hot.Txn(), clock: m.meta.Clock, index: m.meta.Index + 1, head: &cmd.Header}
 	if o := m.admit(x, cmd); !o.OK() {
-		return o
+		return o, nil
 	}
-	return execute(x, cmd)
+	o := execute(x, cmd)
+	if !o.OK() {
+		return o, nil
+	}
+	return o, get[lifecycle.Fence](x, TableFences, fenceKey(fenceOpen, x.index))
 }

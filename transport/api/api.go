@@ -42,6 +42,9 @@ type Config struct {
 	Journal Journal
 	// Cluster tells what the cluster layer knows.
 	Cluster func(ctx context.Context) ClusterStatus
+	// Fencing tells how far the fence of an entry is, on the node that drives it; nil
+	// elsewhere, and for a fence that is not open.
+	Fencing func(index uint64) []FenceProgress
 	// Snapshot streams a snapshot of the state.
 	Snapshot func(ctx context.Context, w io.Writer) error
 	// EncodeJoinToken makes the text of a join token, with the CA pin and addresses

@@ -210,23 +210,23 @@ func (c *call) takeRequestID() error {
 	return nil
 }
 
-// takeWait reads ?wait= and ?within=, before anything is done.
+// takeWait reads ?wait= and ?within=, before anything is done. Whoever names no level
+// gets the route's own, and is held only as long as a client that does not expect to
+// be held has patience for.
 func (c *call) takeWait() (err error) {
 	c.level = authority.Level(c.query.Get(wire.QueryWait))
-	if c.hold, err = c.duration(wire.QueryWithin, wire.DefaultHold); err != nil {
+	hold := wire.DefaultHold
+	if c.level == "" {
+		c.level, hold = c.route.level, wire.ImplicitHold
+	}
+	if c.hold, err = c.duration(wire.QueryWithin, hold); err != nil {
 		return err
 	}
 	c.hold = min(c.hold, wire.MaxHold)
-	switch {
-	case c.level == "" || slices.Contains(c.route.levels, c.level):
+	if c.level == "" || slices.Contains(c.route.levels, c.level) {
 		return nil
-	case c.level == wire.Fenced || c.level == wire.Settled:
-		e := wire.Errorf(wire.NotAvailable, "this version collects no proof that every node has stopped, so it cannot wait for %q: nothing was done", c.level).
-			WithHint("wait=committed; fencing comes with leases")
-		e.Status = http.StatusUnprocessableEntity
-		return e
 	}
-	return wire.Errorf(wire.Invalid, "wait: %q is not a level of this request, which are %v", c.level, c.route.levels)
+	return wire.Errorf(wire.Invalid, "wait: %.40q is not a level of this request, which are %v: nothing was done", c.level, c.route.levels)
 }
 
 // request is what the service wants to know about a change. body is the decoded
@@ -319,6 +319,9 @@ func (c *call) fail(err error) {
 	e.RequestID = c.requestID
 	if e.Code == wire.Internal {
 		c.Logger.Error("answer a request", "route", c.route.name, "request_id", c.requestID, "err", err)
+	}
+	if e.Code == wire.NotLeader && c.route.level == authority.Fenced && c.leader() == nil {
+		c.withoutLeader(e)
 	}
 	p := c.Service.View().Position()
 	if e.Index == 0 {

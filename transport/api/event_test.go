@@ -154,6 +154,7 @@ func TestEventPages(t *testing.T) {
 	if len(kinds.Items) != 1 || kinds.Items[0].Kind != "instance.ready" {
 		t.Errorf("filtered = %+v", kinds.Items)
 	}
+	n.ledger.HoldFences(true)
 	// A long poll answers when something comes, or empty when its time is up.
 	from := all.Items[len(all.Items)-1].ID
 	if none := get[wire.List[wire.Event]](t, n.ask("admin", "GET", wire.PathEvents+"?wait=10ms&from="+from, nil)); len(none.Items) != 0 {

@@ -85,8 +85,7 @@ func (m *members) RemoveServer(_ context.Context, id string) error   { return m.
 func (m *members) TransferLeadership(_ context.Context, to lifecycle.NodeID) error {
 	return m.note("transfer " + string(to))
 }
-func (m *members) Servers() (map[string]bool, error)                             { return nil, nil }
-func (m *members) Spread(context.Context, uint64) map[lifecycle.NodeID]time.Time { return nil }
+func (m *members) Servers() (map[string]bool, error) { return nil, nil }
 
 // Secrets of the fixture's bearer tokens, by principal.
 var secrets = map[string]string{"admin": "chy_admin_secret", "signer": "chy_signer_secret", "auditor": "chy_auditor_secret", "nobody": "chy_nobody_secret"}

@@ -162,7 +162,7 @@ func TestWait(t *testing.T) {
 		t.Error("a request with a wrong level was carried out")
 	}
 	refused(t, n.ask("admin", "GET", wire.Path(wire.PathOperation, op.RequestID)+"?wait=destroyed", nil), wire.Invalid)
-	refused(t, n.ask("admin", "GET", wire.Path(wire.PathOperation, op.RequestID)+"?wait=fenced", nil), wire.NotAvailable)
+	refused(t, n.ask("admin", "GET", wire.Path(wire.PathOperation, op.RequestID)+"?wait=fenced", nil), wire.Invalid)
 	refused(t, n.ask("admin", "GET", wire.Path(wire.PathOperation, newID()), nil), wire.OperationNotFound)
 	refused(t, n.ask("admin", "GET", wire.Path(wire.PathOperation, "x"), nil), wire.Invalid)
 	// What can no longer be reached is not waited for.

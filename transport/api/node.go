@@ -3,6 +3,7 @@ package api
 import (
 	"encoding/pem"
 
+	"github.com/chancery-project/chancery/authority"
 	"github.com/chancery-project/chancery/authority/access"
 	"github.com/chancery-project/chancery/fsm/command"
 	"github.com/chancery-project/chancery/fsm/lifecycle"
@@ -12,9 +13,13 @@ import (
 )
 
 func (c *call) node(n *lifecycle.Node) wire.Node {
-	return wire.Node{Name: n.Name, ID: string(n.ID), Incarnation: n.Incarnation, Status: n.Status, Roles: nodeRoleNames(n),
+	w := wire.Node{Name: n.Name, ID: string(n.ID), Incarnation: n.Incarnation, Status: n.Status, Roles: nodeRoleNames(n),
 		Leader: c.Service.Ledger().Leadership().Leader == n.ID, Addrs: n.Addrs, Version: n.Version, Driver: n.Driver, MaxFormat: n.MaxFormat,
 		Joined: origin(n.Joined), RemovedAt: wire.Time(n.RemovedAt)}
+	if f := c.snap.Fence(n.QuarantineIndex); f != nil && n.Status == lifecycle.Quarantined {
+		w.Fence = &wire.Reached{At: wire.Time(f.FencedAt), Index: f.FencedIndex, By: wire.Time(c.withdrawal(c.snap.View, f).FencedBy)}
+	}
+	return w
 }
 
 func nodeRoleNames(n *lifecycle.Node) []string {
@@ -109,7 +114,7 @@ func (c *call) removeNode(in *wire.RemoveNode) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	r, err := c.Service.RemoveNode(c.r.Context(), req, c.name(), in.Reason, in.Lost)
+	r, err := c.Service.RemoveNode(c.r.Context(), req, authority.RemoveSpec{Node: c.name(), Reason: in.Reason, Lost: in.Lost, Patience: c.hold})
 	return c.operation(asked{verb: "node remove", kind: command.KindSetNodeStatus, subject: c.name(), comment: in.Reason}, r, err)
 }
 

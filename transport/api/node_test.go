@@ -127,7 +127,7 @@ func TestStatus(t *testing.T) {
 	var status ClusterStatus
 	n := start(t, func(c *Config) { c.Cluster = func(context.Context) ClusterStatus { return status } })
 	n.create(createCI)
-	healthy := NodeHealth{State: "follower", Keystore: hsm.Health{OK: true}, AppliedIndex: 7, Staleness: seconds(0)}
+	healthy := NodeHealth{State: "follower", LeaseUsable: true, Keystore: hsm.Health{OK: true}, AppliedIndex: 7, Staleness: seconds(0)}
 	status.Nodes = map[lifecycle.NodeID]NodeHealth{n.ledger.NodeID(): healthy, ledgertest.NodeID("node2"): healthy}
 	s := get[wire.Status](t, n.ask("signer", "GET", wire.PathStatus, nil))
 	if s.Leader != "n1" || len(s.Nodes) != 2 || s.Keys.Total != 1 || len(s.Problems) != 0 || s.AnsweredBy != "n1" || s.Quorum.Voters != 1 || s.Nodes[0].StalenessMS == nil {

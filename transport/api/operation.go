@@ -3,6 +3,8 @@ package api
 import (
 	"context"
 	"fmt"
+	"slices"
+	"time"
 
 	"github.com/chancery-project/chancery/authority"
 	"github.com/chancery-project/chancery/authority/access"
@@ -39,18 +41,22 @@ func (c *call) operation(a asked, r authority.Result, err error) (any, error) {
 		c.snap.View = v
 		return c.plan(v, a, r), nil
 	}
-	levels := authority.Levels(a.kind)
-	if a.final {
-		levels = levels[:1]
+	committed := time.Since(c.began)
+	if !r.Outcome.Replayed {
+		c.observe(a.kind, authority.Committed, true)
 	}
-	reached := true
-	if n := len(r.Outcome.Versions); n > 0 && c.level != "" && c.level != authority.Committed {
-		v, reached = c.await(r.Outcome.Key, r.Outcome.Versions[n-1], c.level)
-	}
+	v, reached := c.await(r.Outcome, c.level)
 	if !reached {
 		c.status = accepted
 	}
+	if !r.Outcome.Replayed && v.Fence(r.Outcome.Index) != nil {
+		c.observe(a.kind, c.level, reached)
+	}
 	c.snap.View = v
+	levels := authority.LevelsOf(v, a.kind, r.Outcome)
+	if a.final {
+		levels = levels[:1]
+	}
 	op := wire.Operation{RequestID: r.RequestID, Verb: a.verb, Actor: c.caller.Principal, Subject: a.subject, Key: a.key,
 		Versions: r.Outcome.Versions, Reason: a.reason, CompromisedSince: a.since, Comment: a.comment}
 	at := lifecycle.Instant(c.began.UnixMilli())
@@ -58,18 +64,17 @@ func (c *call) operation(a asked, r authority.Result, err error) (any, error) {
 		at = stored.At
 	}
 	c.progress(&op, v, a.kind, levels, at, r.Outcome)
-	for _, n := range r.Nodes {
-		o := wire.NodeOutcome{Node: n.Node, Outcome: wire.NotReached}
-		if n.AppliedAt != 0 {
-			o.Outcome, o.At, o.MS = wire.Applied, wire.Time(n.AppliedAt), max(0, int64(n.AppliedAt-at))
-		}
-		op.Nodes = append(op.Nodes, o)
+	if !r.Outcome.Replayed {
+		op.Committed.MS = committed.Milliseconds()
 	}
 	return &op, nil
 }
 
 // await holds the request for a level, until its time is up or the node stops.
-func (c *call) await(key lifecycle.KeyID, version uint64, l authority.Level) (*state.View, bool) {
+func (c *call) await(o state.Outcome, l authority.Level) (*state.View, bool) {
+	if l == "" || l == authority.Committed {
+		return c.Service.View(), true
+	}
 	ctx, cancel := context.WithTimeout(c.r.Context(), c.hold)
 	defer cancel()
 	go func() {
@@ -81,7 +86,7 @@ func (c *call) await(key lifecycle.KeyID, version uint64, l authority.Level) (*s
 	}()
 	c.counters.Held.Inc()
 	defer c.counters.Held.Dec()
-	return c.Service.Await(ctx, key, version, l)
+	return c.Service.Await(ctx, o, l)
 }
 
 // progress fills in the levels of an operation that took effect at the given time.
@@ -92,6 +97,10 @@ func (a *API) progress(op *wire.Operation, v *state.View, k command.Kind, levels
 	op.Next = []string{}
 	if k == command.KindRevoke {
 		a.revoked(op, v, o.Key, at)
+	}
+	if f := v.Fence(o.Index); f != nil && len(levels) > 1 && levels[1] == authority.Fenced {
+		a.withdrawn(op, v, f, at)
+		return
 	}
 	if len(levels) == 1 || len(o.Versions) == 0 {
 		return
@@ -180,7 +189,7 @@ func (c *call) stored(v *state.View, op *state.Operation) (*wire.Operation, erro
 		w.Error.RequestID = op.RequestID
 		return w, nil
 	}
-	levels := authority.Levels(op.Kind)
+	levels := authority.LevelsOf(v, op.Kind, op.Outcome)
 	err := eachLeafOf(v, op.Outcome.Index, func(l *state.Leaf) {
 		if l.Reason != "" && w.Reason == "" {
 			w.Reason = lifecycle.Reason(l.Reason)
@@ -249,6 +258,9 @@ func (c *call) showOperation() (any, error) {
 		return nil, err
 	}
 	c.hold = min(hold, wire.MaxHold)
+	if level != "" && !slices.Contains(authority.AllLevels, level) {
+		return nil, wire.Errorf(wire.Invalid, "wait: %.40q is no level; the levels are %v", level, authority.AllLevels)
+	}
 	op, err := c.find(c.snap.View, id)
 	if err != nil {
 		return nil, err
@@ -256,31 +268,17 @@ func (c *call) showOperation() (any, error) {
 	if op == nil {
 		return nil, wire.Errorf(wire.OperationNotFound, "no request %s is remembered here: it never arrived, is older than %s, or is somebody else's", id, state.OperationsKept)
 	}
-	n := len(op.Outcome.Versions)
 	switch {
 	case level == "" || level == authority.Committed || !op.Outcome.OK():
-	case level == wire.Fenced || level == wire.Settled:
-		e := wire.Errorf(wire.NotAvailable, "this version collects no proof that every node has stopped, so it cannot wait for %q", level).WithHint("--for committed")
-		e.Status = 422
-		return nil, e
-	case !hasLevel(op.Kind, level) || n == 0:
+	case !slices.Contains(authority.Levels(op.Kind), level):
 		return nil, wire.Errorf(wire.Invalid, "wait: %q is not a level of %q, which are %v", level, verbs[op.Kind], authority.Levels(op.Kind))
 	default:
-		v, reached := c.await(op.Outcome.Key, op.Outcome.Versions[n-1], level)
+		v, reached := c.await(op.Outcome, level)
 		if c.snap.View = v; !reached {
 			c.status = accepted
 		}
 	}
 	return c.stored(c.snap.View, op)
-}
-
-func hasLevel(k command.Kind, l authority.Level) bool {
-	for _, known := range authority.Levels(k) {
-		if known == l {
-			return true
-		}
-	}
-	return false
 }
 
 // listOperations pages from the newest request on: the cursor is the id before
@@ -356,16 +354,14 @@ func (c *call) plan(v *state.View, a asked, r authority.Result) *wire.Operation 
 	op := &wire.Operation{RequestID: r.RequestID, Verb: a.verb, Actor: c.caller.Principal, Subject: a.subject, Key: a.key, Plan: true,
 		Versions: r.Outcome.Versions, Reason: a.reason, CompromisedSince: a.since, Comment: a.comment, Position: transport.Position(v.Position())}
 	op.Effects = effects(v, a, r.Outcome)
+	op.Next = []string{}
 	if k := v.Key(lifecycle.KeyID(a.key)); k != nil && a.kind == command.KindRevoke {
 		op.Nodes, op.StillTrusting = []wire.NodeOutcome{}, []wire.Consumer{}
-		op.BlastRadius = &wire.BlastRadius{Consumers: []string{}, Complete: false}
 		op.Published = &wire.PublishedAt{WithinMS: int64(longestCached(k))}
-		for _, n := range r.Outcome.Versions {
-			for _, i := range v.Instances(k.ID, n) {
-				count, _ := c.usage.of(i.KID)
-				op.BlastRadius.SignaturesSince += count
-			}
-		}
+		op.BlastRadius = c.blastRadius(v, k, r.Outcome.Versions)
+	}
+	if r.Fence != nil {
+		c.withdrawing(op, v, r.Fence)
 	}
 	return op
 }

@@ -52,7 +52,7 @@ func (c *call) listLog() (any, error) {
 func (c *call) event(l *state.Leaf) wire.Event {
 	e := wire.Event{ID: wire.EventID(c.snap.Position().Epoch, l.Index), At: wire.Time(l.At), Kind: l.Kind, Key: wire.Text(l.Key), Version: l.Version,
 		KID: wire.Text(l.KID), Actor: l.Actor, RequestID: wire.Text(l.RequestID), Before: wire.Text(l.Before), After: wire.Text(l.After),
-		Reason: wire.Text(l.Reason), Detail: l.Detail, Data: map[string]any{}, Index: l.Index}
+		Reason: wire.Text(l.Reason), Detail: l.Detail, Data: eventData(c.snap.View, l), Index: l.Index}
 	if l.Node != "" {
 		e.Node = wire.Text(nodeName(c.snap.View, l.Node))
 	}

@@ -32,6 +32,7 @@ type route struct {
 	in, out reflect.Type
 	ifMatch bool              // needs If-Match
 	levels  []authority.Level // that ?wait= may name
+	level   authority.Level   // to wait for when ?wait= names none, "" = none
 	media   string            // of the answer, "" = JSON
 	handle  func(*call) (any, error)
 
@@ -76,8 +77,13 @@ func (r *route) as(k kind, limit int64) *route {
 	r.kind, r.limit, r.query = k, limit, nil
 	return r
 }
-func (r *route) waits(k command.Kind) *route { r.levels = authority.Levels(k); return r }
-func (r *route) sends(media string) *route   { r.media, r.out = media, nil; return r }
+func (r *route) waits(k command.Kind) *route {
+	if r.levels = authority.Levels(k); authority.DefaultLevel(k) != authority.Committed {
+		r.level = authority.DefaultLevel(k)
+	}
+	return r
+}
+func (r *route) sends(media string) *route { r.media, r.out = media, nil; return r }
 
 // nothing is the body of a verb without arguments.
 type nothing struct{}
@@ -102,15 +108,15 @@ func keyRoutes() []*route {
 		reading[wire.List[wire.Version]]("key.versions", wire.PathVersions, "The versions of a key, newest first", (*call).listVersions),
 		reading[wire.List[wire.Event]]("key.history", wire.PathHistory, "What happened to a key, oldest first", (*call).keyHistory, paged...),
 		reading[wire.Policy]("key.policy.get", wire.PathPolicy, "The policy of a key", (*call).showPolicy),
-		changing("key.policy.set", wire.PathPolicy, "Replace the policy of a key", (*call).setPolicy).put(),
+		changing("key.policy.set", wire.PathPolicy, "Replace the policy of a key", (*call).setPolicy).put().waits(command.KindSetPolicy),
 		reading[nothing]("key.export", wire.PathExport, "Public keys: the trust set, or one version, node or kid", (*call).exportKey,
 			wire.QueryVersion, wire.QueryKID, wire.QueryNode, queryFormat).sends(wire.TypeJWKS),
 		changing("key.rotate", wire.PathRotate, "Prepare the next version", (*call).rotateKey).waits(command.KindPrepareVersion),
-		changing("key.activate", wire.PathActivate, "Make a published version the one that signs", (*call).activateVersion),
-		changing("key.suspend", wire.PathSuspend, "Stop a version from signing until it is resumed", (*call).suspendVersion),
+		changing("key.activate", wire.PathActivate, "Make a published version the one that signs", (*call).activateVersion).waits(command.KindActivateVersion),
+		changing("key.suspend", wire.PathSuspend, "Stop a version from signing until it is resumed", (*call).suspendVersion).waits(command.KindSuspendVersion),
 		changing("key.resume", wire.PathResume, "End a suspension", (*call).resumeVersion),
-		changing("key.deactivate", wire.PathDeactivate, "End the signing life of a version", (*call).deactivateVersion),
-		changing("key.revoke", wire.PathRevoke, "Withdraw trust", (*call).revokeKey),
+		changing("key.deactivate", wire.PathDeactivate, "End the signing life of a version", (*call).deactivateVersion).waits(command.KindDeactivateVersion),
+		changing("key.revoke", wire.PathRevoke, "Withdraw trust", (*call).revokeKey).waits(command.KindRevoke),
 		changing("key.destroy", wire.PathDestroy, "Erase the private keys of a version after the waiting period", (*call).destroyVersion).waits(command.KindScheduleDestroy),
 		changing("key.replace", wire.PathReplace, "Revoke and re-issue in one act", (*call).replaceKey),
 	}
@@ -127,13 +133,13 @@ func signRoutes() []*route {
 func accessRoutes() []*route {
 	return []*route{
 		reading[wire.List[wire.Principal]]("principal.list", wire.PathPrincipals, "List principals", (*call).listPrincipals, paged...),
-		changing("principal.add", wire.PathPrincipals, "Add a principal, or change one", (*call).addPrincipal),
+		changing("principal.add", wire.PathPrincipals, "Add a principal, or change one", (*call).addPrincipal).waits(command.KindAddPrincipal),
 		reading[wire.Principal]("principal.show", wire.PathPrincipal, "A principal", (*call).showPrincipal),
-		changing("principal.revoke", wire.PathRevokePrincipal, "End a principal and its tokens", (*call).revokePrincipal),
+		changing("principal.revoke", wire.PathRevokePrincipal, "End a principal and its tokens", (*call).revokePrincipal).waits(command.KindRevokePrincipal),
 		reading[wire.List[wire.Token]]("token.list", wire.PathTokens, "List tokens: one's own, or all", (*call).listTokens, with(paged, wire.QueryActor)...),
 		changing("token.create", wire.PathTokens, "Make a bearer token; its secret is in the answer and nowhere else", (*call).createToken).answers(of[wire.CreatedToken]()),
 		reading[wire.Token]("token.show", wire.PathToken, "A token without its secret", (*call).showToken),
-		changing("token.revoke", wire.PathRevokeToken, "End a token", (*call).revokeToken),
+		changing("token.revoke", wire.PathRevokeToken, "End a token", (*call).revokeToken).waits(command.KindRevokeToken),
 		changing("login.challenge", wire.PathChallenge, "Ask for a text to sign", (*call).challenge).as(entry, wire.MaxLoginBytes).answers(of[wire.Challenge]()),
 		changing("login", wire.PathLogin, "Trade a signed challenge for a token", (*call).login).as(entry, wire.MaxLoginBytes).answers(of[wire.Login]()),
 		reading[wire.WhoAmI]("auth.whoami", wire.PathWhoAmI, "Who the caller is taken for", (*call).whoAmI),
@@ -146,13 +152,13 @@ func nodeRoutes() []*route {
 		reading[wire.List[wire.Node]]("node.list", wire.PathNodes, "Members and former members", (*call).listNodes),
 		reading[wire.Node]("node.show", wire.PathNode, "A node", (*call).showNode),
 		changing("node.token", wire.PathJoinTokens, "Let one node in", (*call).createJoinToken).answers(of[wire.JoinToken]()),
-		changing("node.promote", wire.PathPromote, "Give a node a vote, or let it sign", (*call).promoteNode),
-		changing("node.quarantine", wire.PathQuarantine, "Stop a node from signing, or take that back", (*call).quarantineNode),
-		changing("node.remove", wire.PathRemoveNode, "Take a node out", (*call).removeNode),
+		changing("node.promote", wire.PathPromote, "Give a node a vote, or let it sign", (*call).promoteNode).waits(command.KindSetNodeRoles),
+		changing("node.quarantine", wire.PathQuarantine, "Stop a node from signing, or take that back", (*call).quarantineNode).waits(command.KindSetNodeStatus),
+		changing("node.remove", wire.PathRemoveNode, "Take a node out", (*call).removeNode).waits(command.KindSetNodeStatus),
 		changing("node.rebuild", wire.PathRebuild, "Let a node with a wiped data directory come back", (*call).rebuildNode),
 		changing("cluster.transfer-leader", wire.PathTransferLeader, "Hand leadership over", (*call).transferLeader),
 		reading[wire.Cluster]("cluster.show", wire.PathCluster, "What must agree everywhere", (*call).showCluster),
-		changing("cluster.set", wire.PathCluster, "Replace the settings", (*call).setCluster).put(),
+		changing("cluster.set", wire.PathCluster, "Replace the settings", (*call).setCluster).put().waits(command.KindSetSettings),
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
-	"net/http"
 	"strings"
 	"testing"
 
@@ -57,7 +56,7 @@ func TestKeyLife(t *testing.T) {
 	}
 	r = n.ask("admin", "POST", wire.Path(wire.PathRevoke, "ci"), wire.Revoke{Reason: lifecycle.KeyCompromise, Comment: "INC-1", Versions: []uint64{2}})
 	op = get[wire.Operation](t, r)
-	if op.Reached != wire.Committed || !op.Complete || op.Reason != lifecycle.KeyCompromise || op.Published.CachesExpireBy["jwks"] == 0 || len(op.Nodes) != 2 || op.Nodes[0].Outcome != wire.NotReached {
+	if op.Reached != wire.Settled || !op.Complete || op.Reason != lifecycle.KeyCompromise || op.Published.CachesExpireBy["jwks"] == 0 || len(op.Nodes) != 2 || op.Nodes[0].Outcome != wire.Acked {
 		t.Errorf("revoke = %s", r.body)
 	}
 	op = get[wire.Operation](t, n.ask("auditor", "GET", wire.Path(wire.PathOperation, op.RequestID), nil))
@@ -79,22 +78,6 @@ func TestKeyLife(t *testing.T) {
 		t.Errorf("history = %+v", h.Items)
 	}
 	refused(t, n.ask("admin", "POST", wire.Path(wire.PathReplace, "ci"), struct{}{}), wire.NotAvailable)
-}
-
-func TestRevokeCannotWaitForFences(t *testing.T) {
-	n := start(t)
-	n.create(createCI)
-	for _, level := range []string{wire.Fenced, wire.Settled} {
-		r := n.ask("admin", "POST", wire.Path(wire.PathRevoke, "ci")+"?wait="+level, wire.Revoke{Reason: lifecycle.Superseded})
-		if refused(t, r, wire.NotAvailable); r.status != http.StatusUnprocessableEntity {
-			t.Errorf("status %d", r.status)
-		}
-	}
-	if v := n.ledger.View().Version("ci", 1); v.State != lifecycle.Active {
-		t.Error("a revocation was carried out though its wait was refused")
-	}
-	r := n.ask("admin", "POST", wire.Path(wire.PathRevoke, "ci")+"?wait=committed", wire.Revoke{Reason: lifecycle.Superseded})
-	get[wire.Operation](t, r)
 }
 
 func TestListsAndFilters(t *testing.T) {

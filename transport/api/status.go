@@ -52,8 +52,9 @@ func (c *call) showStatus() (any, error) {
 		Leader: wire.Text(nodeName(c.snap.View, leadership.Leader)), Term: leadership.Term, Nodes: []wire.NodeStatus{}, OpenFences: []wire.OpenFence{},
 		LastSnapshotAt: wire.AsTime(known.LastSnapshotAt), Problems: []wire.Problem{}, AnsweredBy: c.Node,
 		Position: transport.Position(c.snap.Position()), AsOf: wire.AsTime(c.snap.AsOf), Freshness: transport.FreshnessOf(c.snap)}
-	p := &problems{call: c, status: &out, known: &known}
+	p := &problems{call: c, status: &out, known: &known, me: c.snap.Principal(c.caller.Principal)}
 	p.nodes(leadership.Leader)
+	p.openFences()
 	p.quorum()
 	p.keys()
 	p.log()
@@ -65,6 +66,7 @@ type problems struct {
 	*call
 	status *wire.Status
 	known  *ClusterStatus
+	me     *lifecycle.Principal
 }
 
 func (p *problems) add(severity, code, subject, hint, format string, args ...any) {
@@ -124,7 +126,7 @@ func nodeStatus(n *lifecycle.Node, h NodeHealth, heard bool, leader lifecycle.No
 	case w.State == "" && heard:
 		w.State = "follower"
 	case w.State == "":
-		w.State = "unreachable"
+		w.State = unreachable
 	}
 	return w
 }
@@ -139,10 +141,13 @@ func ms(d *time.Duration) *int64 {
 
 func (p *problems) health(n *lifecycle.Node, h NodeHealth, heard bool) {
 	show := "chancery node show " + n.Name
-	if !heard || h.State == "unreachable" {
+	if !heard || h.State == unreachable {
 		p.add(wire.Warning, "node_unreachable", n.Name, "look at the server on "+n.Name+"; if it is gone for good: chancery node remove "+n.Name+" --lost",
 			"%s does not answer", n.Name)
 		return
+	}
+	if n.Signs() && !h.LeaseUsable {
+		p.add(wire.Warning, "no_lease", n.Name, leaseHint(n.Name, p.status.Leader), "%s cannot sign: %s", n.Name, leaseWhy(h))
 	}
 	if n.Signer && !h.Keystore.OK {
 		p.add(wire.Critical, "keystore_failed", n.Name, "chancery keystore check --config FILE, on "+n.Name, "the key store of %s does not work: %s", n.Name, h.Keystore.Why)
@@ -159,6 +164,20 @@ func (p *problems) health(n *lifecycle.Node, h NodeHealth, heard bool) {
 	if !h.CertExpiresAt.IsZero() && h.CertExpiresAt.Before(p.Clock().Add(48*time.Hour)) {
 		p.add(wire.Warning, "certificate_expiring", n.Name, "look at the log of "+n.Name, "the node certificate of %s expires at %s and was not renewed", n.Name, wire.AsTime(h.CertExpiresAt))
 	}
+}
+
+func leaseWhy(h NodeHealth) string {
+	if h.LeaseWhy == "" {
+		return "it holds no lease"
+	}
+	return "no lease (" + h.LeaseWhy + ")"
+}
+
+func leaseHint(node string, leader wire.Text) string {
+	if leader == "" {
+		return "bring a majority of the voters back: chancery status --watch"
+	}
+	return "look at the log of " + node + "; the others sign: chancery status --watch"
 }
 
 func (p *problems) quorum() {
@@ -180,7 +199,6 @@ func (p *problems) quorum() {
 // keys counts keys and finds those that need somebody.
 func (p *problems) keys() {
 	now := p.now()
-	me := p.snap.Principal(p.caller.Principal)
 	p.snap.EachKey("", func(k *lifecycle.Key) bool {
 		counts := &p.status.Keys
 		counts.Total++
@@ -192,12 +210,17 @@ func (p *problems) keys() {
 		if k.Active == 0 && !ended {
 			counts.WithoutActive++
 		}
-		if len(p.status.Problems) >= maxProblems || !access.Decide(me, access.KeyRead, k.ID).Allowed {
+		if len(p.status.Problems) >= maxProblems || !p.mayRead(k.ID) {
 			return true
 		}
 		p.key(k, now, late, ended)
 		return true
 	})
+}
+
+// mayRead reports whether the caller may see the key.
+func (p *problems) mayRead(id lifecycle.KeyID) bool {
+	return access.Decide(p.me, access.KeyRead, id).Allowed
 }
 
 // maxProblems keeps the answer to what a person reads; the counts say the rest.

@@ -24,6 +24,7 @@ const (
 	BodyTimeout   = 10 * time.Second // until the body is here
 	IdleTimeout   = 60 * time.Second // a kept-alive connection without a request
 	MaxHold       = 60 * time.Second // longest that a request is held for a level or an event
-	DefaultHold   = 30 * time.Second
-	MaxBound      = time.Minute // widest bounded read: nothing good is said of an older state
+	DefaultHold   = 30 * time.Second // when the caller names a level and no time
+	ImplicitHold  = 6 * time.Second  // when the caller names neither: below the SDK's limit for one attempt
+	MaxBound      = time.Minute      // widest bounded read: nothing good is said of an older state
 )

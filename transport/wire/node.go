@@ -16,6 +16,7 @@ type Node struct {
 	MaxFormat   uint64               `json:"max_format"`
 	Joined      Origin               `json:"joined"`
 	RemovedAt   Time                 `json:"removed_at"`
+	Fence       *Reached             `json:"fence,omitempty"` // of its quarantine: since when it has certainly stopped signing
 	Position    *Position            `json:"position,omitempty"`
 }
 

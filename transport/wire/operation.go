@@ -3,16 +3,16 @@ package wire
 import "github.com/chancery-project/chancery/fsm/lifecycle"
 
 // Levels that an operation reaches. Which ones it passes through depends on its
-// verb: create and rotate go committed, prepared, published, active; revoke and
-// the other narrowing verbs committed, fenced, settled; destroy committed, destroyed;
-// everything else is done when it is committed.
+// verb: create and rotate go committed, prepared, published, active; destroy
+// committed, destroyed; whatever takes a right to sign away committed, fenced,
+// settled; everything else is done when it is committed.
 const (
 	Committed = "committed"
 	Prepared  = "prepared"  // every instance that the policy requires is ready
 	Published = "published" // the public keys are in the trust set
 	Activated = "active"
-	Fenced    = "fenced"
-	Settled   = "settled"
+	Fenced    = "fenced"  // no correct node releases a signature with the right that was withdrawn
+	Settled   = "settled" // and no client accepts one that was on its way then
 	Destroyed = "destroyed"
 )
 
@@ -72,19 +72,40 @@ type PublishedAt struct {
 	WithinMS       int64           `json:"within_ms,omitempty"`
 }
 
-// Outcomes of a withdrawal on one node. A node that was not reached refuses at the
-// latest when its state is too old to sign with.
+// Outcomes of a withdrawal on one node: how its right ended, or that it may still
+// have it.
 const (
-	Applied    = "applied"
-	NotReached = "not_reached"
+	Acked        = "acked"         // it said that it has stopped
+	LeaseExpired = "lease_expired" // it was not heard, and every lease it may hold has run out
+	Removed      = "removed"       // it was quarantined, fenced and removed before
+	Pending      = "pending"       // neither yet; By is when its lease ends at the latest
 )
 
-// NodeOutcome is what one node had to say to a withdrawal.
+// NodeOutcome is how the right ended on one node.
 type NodeOutcome struct {
+	Node     string `json:"node"`
+	Outcome  string `json:"outcome"`
+	At       Time   `json:"at"`                  // when the leader knew; null while pending
+	By       Time   `json:"by,omitzero"`         // pending: at the latest
+	MS       int64  `json:"ms"`                  // from the request to At
+	WithinMS int64  `json:"within_ms,omitempty"` // plan only: how long it would take as things are
+}
+
+// FencedNode is how the right ended on one node, in the data of the event key.fenced.
+type FencedNode struct {
 	Node    string `json:"node"`
-	Outcome string `json:"outcome"` // applied, not_reached; with leases: acked, lease_expired, pending
+	Outcome string `json:"outcome"`
 	At      Time   `json:"at"`
-	MS      int64  `json:"ms"`
+}
+
+// Missing lists the nodes that may still have the right.
+func (o *Operation) Missing() (out []NodeOutcome) {
+	for _, n := range o.Nodes {
+		if n.Outcome == Pending {
+			out = append(out, n)
+		}
+	}
+	return out
 }
 
 // Consumer is a registered verifier.

@@ -75,13 +75,18 @@ type KeyCounts struct {
 	WithoutActive int `json:"without_active"`
 }
 
-// OpenFence is a fence that has not been reported yet.
+// OpenFence is a withdrawal that some node may not have heard of yet.
 type OpenFence struct {
-	Index     uint64   `json:"index"`
-	Key       Text     `json:"key"`
-	OpenedAt  Time     `json:"opened_at"`
-	WaitsFor  []string `json:"waits_for"`
-	RequestID Text     `json:"request_id"`
+	Index     uint64        `json:"index"`    // of the entry that withdrew
+	Cause     string        `json:"cause"`    // the kind of its event: key.revoked
+	Key       Text          `json:"key"`      // null when it is about no key, or about one the caller may not see
+	Versions  []uint64      `json:"versions"` // of the key
+	Subject   Text          `json:"subject"`  // principal, token or node, when it is about one
+	OpenedAt  Time          `json:"opened_at"`
+	By        Time          `json:"by"`        // when it will be fenced at the latest
+	WaitsFor  []string      `json:"waits_for"` // names of the nodes that are pending
+	Nodes     []NodeOutcome `json:"nodes"`
+	RequestID Text          `json:"request_id"`
 }
 
 // Problem severities.
