@@ -56,7 +56,7 @@ func TestRunOutcomeUnknown(t *testing.T) {
 func TestRunRepeatsWithTheSameID(t *testing.T) {
 	const id = "01900000-0000-7000-8000-000000000000"
 	got := against(t, func(w http.ResponseWriter, r *http.Request) {
-		respond(w, wire.Operation{RequestID: r.Header.Get(wire.HeaderRequestID), Verb: "suspend", Reached: wire.Committed})
+		respond(w, wire.Operation{RequestID: r.Header.Get(wire.HeaderRequestID), Verb: "suspend", Reached: wire.Fenced, Fenced: &wire.Reached{At: 1}})
 	}, "key suspend ci --request-id "+id)
 	if got.code != exitDone || !strings.Contains(got.out, id) {
 		t.Errorf("%+v", got)

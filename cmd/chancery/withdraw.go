@@ -15,7 +15,7 @@ import (
 var fenceLevels = []string{wire.Committed, wire.Fenced, wire.Settled}
 
 func fenceFlag() cli.Flag {
-	return &cli.StringFlag{Name: "wait", Value: wire.Committed, Usage: "committed; fenced: no node signs with it any more; settled: nothing that was on its way is accepted either"}
+	return &cli.StringFlag{Name: "wait", Value: wire.Fenced, Usage: "committed; fenced: no node signs with it any more; settled: nothing that was on its way is accepted either"}
 }
 
 // leaderPatience is how long a withdrawal looks for a leader. An election takes less;
