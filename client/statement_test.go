@@ -55,6 +55,11 @@ func p256(t testing.TB) *ecdsa.PrivateKey {
 
 func newOffice(t testing.TB, cluster string, change ...func(leaf *x509.Certificate)) *office {
 	t.Helper()
+	return newOfficeAt(t, today, cluster, change...)
+}
+
+func newOfficeAt(t testing.TB, today time.Time, cluster string, change ...func(leaf *x509.Certificate)) *office {
+	t.Helper()
 	o := &office{t: t, caK: p256(t), key: p256(t)}
 	ca := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{Organization: []string{"chancery " + cluster}, CommonName: "ca"}, NotBefore: today.Add(-time.Hour),
 		NotAfter: today.Add(1000 * time.Hour), IsCA: true, BasicConstraintsValid: true, MaxPathLenZero: true, KeyUsage: x509.KeyUsageCertSign}
@@ -270,7 +275,7 @@ func TestVerifyTrustSet(t *testing.T) {
 	jwks, kid := keySetOf(t, p256(t))
 	about := claims().Statement
 	about.Subject = wire.TrustSetSubject("ci")
-	c := wire.TrustSetClaims{Statement: about, Digest: fmt.Sprintf("sha256:%x", sha256.Sum256(jwks)), MaxAgeSeconds: 5, JWKS: jwks}
+	c := wire.TrustSetClaims{Statement: about, Digest: digestOf(jwks), MaxAgeSeconds: 5, JWKS: jwks}
 	h := o.header()
 	h["typ"] = wire.TypTrustSet
 	e := o.expect()
@@ -296,6 +301,8 @@ func TestVerifyTrustSet(t *testing.T) {
 		t.Errorf("as a status: %v", err)
 	}
 }
+
+func digestOf(b []byte) string { return fmt.Sprintf("sha256:%x", sha256.Sum256(b)) }
 
 // keySetOf is the JWK Set of one key as a node writes it.
 func keySetOf(t testing.TB, key *ecdsa.PrivateKey) (jwks []byte, kid string) {
