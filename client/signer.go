@@ -21,9 +21,9 @@ import (
 // crypto.Signer has one. So a Signer is pinned: to one version and to one node's
 // instance of it, chosen when it is made. It asks for exactly that kid, goes from
 // node to node until it finds the one that holds it, and fails while that node
-// cannot sign or once the version is no longer active. For availability sign with
-// Client.Sign, which names the kid that signed, and let verifiers use the trust
-// set. Use a Signer where an API demands a crypto.Signer, and make a new one when
+// cannot sign or once the version is no longer active. A node without a lease is
+// waited for as long as Config.Timeout allows. For availability take a RoamingSigner,
+// or Client.Sign, which name the kid that signed, and let verifiers use the trust set. Use a Signer where an API demands a crypto.Signer, and make a new one when
 // it starts to fail.
 type Signer struct {
 	client *Client
@@ -86,7 +86,7 @@ func (s *Signer) Node() string { return s.node }
 // Sign implements crypto.Signer: digest is hashed with opts.HashFunc(), or is the
 // message itself for Ed25519. rand is not used. ECDSA signatures are ASN.1 DER.
 func (s *Signer) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
-	if err := s.check(digest, opts); err != nil {
+	if err := checkInput(s.key, s.alg, digest, opts); err != nil {
 		return nil, err
 	}
 	sig, err := s.SignDetailed(digest)
@@ -98,11 +98,7 @@ func (s *Signer) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byt
 
 // SignDetailed signs a digest (for Ed25519 a message) and says with what.
 func (s *Signer) SignDetailed(digest []byte) (*wire.Signature, error) {
-	req := wire.SignRequest{Digest: digest, Hash: s.alg.Hash(), KID: s.kid}
-	if s.alg == lifecycle.EdDSA {
-		req.Digest, req.Message = nil, digest
-	}
-	sig, err := s.locate(req)
+	sig, err := s.locate(signRequest(s.alg, digest, s.kid))
 	if err != nil {
 		return nil, err
 	}
@@ -110,6 +106,14 @@ func (s *Signer) SignDetailed(digest []byte) (*wire.Signature, error) {
 		return nil, fmt.Errorf("sign with %s: the server used instance %s instead of %s; the signature was discarded", s.key, sig.KID, s.kid)
 	}
 	return sig, nil
+}
+
+// signRequest asks for one signature over a digest, for Ed25519 over a message.
+func signRequest(alg lifecycle.Algorithm, digest []byte, kid string) wire.SignRequest {
+	if alg == lifecycle.EdDSA {
+		return wire.SignRequest{Message: digest, Hash: alg.Hash(), KID: kid}
+	}
+	return wire.SignRequest{Digest: digest, Hash: alg.Hash(), KID: kid}
 }
 
 // locate signs where the instance was found before, or looks for it when it is
@@ -131,26 +135,27 @@ func (s *Signer) locate(req wire.SignRequest) (*wire.Signature, error) {
 	}))
 }
 
-func (s *Signer) check(digest []byte, opts crypto.SignerOpts) error {
+// checkInput refuses what the key's algorithm does not sign, before anything is sent.
+func checkInput(key string, alg lifecycle.Algorithm, digest []byte, opts crypto.SignerOpts) error {
 	var want crypto.Hash
-	switch s.alg {
+	switch alg {
 	case lifecycle.ES256, lifecycle.RS256, lifecycle.PS256:
 		want = crypto.SHA256
 	case lifecycle.ES384:
 		want = crypto.SHA384
 	}
 	if opts.HashFunc() != want {
-		return fmt.Errorf("sign with %s: %s signs %v, not %v", s.key, s.alg, want, opts.HashFunc())
+		return fmt.Errorf("sign with %s: %s signs %v, not %v", key, alg, want, opts.HashFunc())
 	}
 	if want != 0 && len(digest) != want.Size() {
-		return fmt.Errorf("sign with %s: a digest of %d bytes, not %d", s.key, len(digest), want.Size())
+		return fmt.Errorf("sign with %s: a digest of %d bytes, not %d", key, len(digest), want.Size())
 	}
 	pss, isPSS := opts.(*rsa.PSSOptions)
-	if isPSS != (s.alg == lifecycle.PS256) {
-		return fmt.Errorf("sign with %s: the key's algorithm is %s; PSS options go with PS256 only", s.key, s.alg)
+	if isPSS != (alg == lifecycle.PS256) {
+		return fmt.Errorf("sign with %s: the key's algorithm is %s; PSS options go with PS256 only", key, alg)
 	}
 	if isPSS && pss.SaltLength != rsa.PSSSaltLengthEqualsHash && pss.SaltLength != want.Size() {
-		return fmt.Errorf("sign with %s: PS256 has a salt as long as its hash", s.key)
+		return fmt.Errorf("sign with %s: PS256 has a salt as long as its hash", key)
 	}
 	return nil
 }
