@@ -17,6 +17,7 @@ func keyCommand() *cli.Command {
 		createKeyCommand(), listKeysCommand(),
 		looking("show", "NAME", "show a key with its versions and instances", showKey),
 		looking("versions", "NAME", "list the versions of a key, newest first", listVersions),
+		keyStatusCommand(),
 		looking("history", "NAME", "what happened to a key, oldest first", keyHistory, pageFlags()...),
 		exportKeyCommand(), policyCommand(),
 		rotateCommand(), activateCommand(),

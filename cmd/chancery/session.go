@@ -90,7 +90,7 @@ func (s *session) client() (*client.Client, error) {
 		level = slog.LevelDebug
 	}
 	conn, err := client.New(client.Config{
-		Addrs: s.profile.Addrs, CAFile: s.profile.CA,
+		Addrs: s.profile.Addrs, Public: splitAddrs(append(s.StringSlice("public"), os.Getenv("CHANCERY_PUBLIC"))...), CAFile: s.profile.CA,
 		CertFile: s.profile.Cert, KeyFile: s.profile.CertKey, TokenFile: s.profile.TokenFile,
 		Timeout: s.timeout,
 		Logger:  slog.New(slog.NewTextHandler(s.err, &slog.HandlerOptions{Level: level})),

@@ -8,8 +8,10 @@ import (
 )
 
 // drain is what stands between an applied withdrawal and the word that it holds here:
-// whoever is inside the release gate with an older state leaves it first.
+// answers from before are forgotten, and whoever is inside the release gate with an
+// older state leaves it.
 func (d *Daemon) drain(v *state.View) {
+	d.caches.Drop()
 	if s := d.releasing.Load(); s != nil {
 		s.Drain(v)
 	}
