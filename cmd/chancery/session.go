@@ -90,7 +90,7 @@ func (s *session) client() (*client.Client, error) {
 		level = slog.LevelDebug
 	}
 	conn, err := client.New(client.Config{
-		Addrs: s.profile.Addrs, Public: splitAddrs(append(s.StringSlice("public"), os.Getenv("CHANCERY_PUBLIC"))...), CAFile: s.profile.CA,
+		Addrs: s.profile.Addrs, Public: s.publics(), CAFile: s.profile.CA,
 		CertFile: s.profile.Cert, KeyFile: s.profile.CertKey, TokenFile: s.profile.TokenFile,
 		Timeout: s.timeout,
 		Logger:  slog.New(slog.NewTextHandler(s.err, &slog.HandlerOptions{Level: level})),
@@ -101,6 +101,14 @@ func (s *session) client() (*client.Client, error) {
 	anchor(conn, s.profile)
 	s.conn = conn
 	return conn, nil
+}
+
+// publics are the public listeners that flags or the environment name.
+func (s *session) publics() []string {
+	if given := splitAddrs(s.StringSlice("public")...); len(given) > 0 {
+		return given
+	}
+	return splitAddrs(os.Getenv("CHANCERY_PUBLIC"))
 }
 
 // changes are the options of a change: its request id and --plan.

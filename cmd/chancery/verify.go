@@ -21,6 +21,7 @@ func verifyCommand() *cli.Command {
 		&cli.StringFlag{Name: "kid", Usage: "only this instance may have signed; 8 characters will do"},
 		&cli.BoolFlag{Name: "offline", Usage: "ask nobody: needs --jwks"},
 		&cli.StringFlag{Name: "jwks", Usage: "file with the trust set, as served or by key export --format jwks"},
+		publicFlag(),
 	)
 }
 
@@ -189,13 +190,38 @@ func verifyOnline(s *session, sig signature) error {
 
 // verdict prints a verification and makes a bad one exit code 5.
 func verdict(s *session, r *wire.Verification) error {
-	if r.Valid {
-		return showVerification(s, r)
+	signedBy, err := confirm(s, r)
+	if err != nil {
+		return err
 	}
-	return errors.Join(showVerification(s, r), failedf("not valid: %s", firstOf(string(r.Why), r.Status)))
+	if r.Valid {
+		return showVerification(s, r, signedBy)
+	}
+	return errors.Join(showVerification(s, r, signedBy), failedf("not valid: %s", firstOf(string(r.Why), r.Status)))
 }
 
-func showVerification(s *session, r *wire.Verification) error {
+// confirm asks for a signed status of the kid where public listeners are known: what
+// the API says is as good as the connection, this can be verified. It names the node
+// that signed, "" when nobody was asked.
+func confirm(s *session, r *wire.Verification) (signedBy string, err error) {
+	if !r.Valid || len(s.publics()) == 0 || s.profile.CA == "" {
+		return "", nil
+	}
+	c, err := s.client()
+	if err != nil {
+		return "", err
+	}
+	status, err := c.KIDStatus(s.ctx, string(r.KID))
+	if err != nil {
+		return "", unverified(err)
+	}
+	if r.Status = status.Status; !status.Good() {
+		r.Valid, r.Why = false, wire.Text("the key's signed status is "+status.Status)
+	}
+	return status.Node, nil
+}
+
+func showVerification(s *session, r *wire.Verification, signedBy string) error {
 	v := view{value: r, names: []string{string(r.KID)}}
 	v.pair("signature", validWord(r.Valid))
 	v.pair("key", r.Key)
@@ -203,7 +229,11 @@ func showVerification(s *session, r *wire.Verification) error {
 	v.pair("kid", string(r.KID))
 	v.pair("node", string(r.Node))
 	v.pair("state", string(r.State))
-	v.pair("status", r.Status)
+	if signedBy == "" {
+		v.pair("status", r.Status)
+	} else {
+		v.pair("status", fmt.Sprintf("%s (signed by %s, verified)", r.Status, signedBy))
+	}
 	v.pair("why", string(r.Why))
 	if len(r.Claims) > 0 {
 		v.pair("claims", string(r.Claims))
