@@ -7,8 +7,10 @@
 // trust set is withheld when this node has heard nothing from the leader for too
 // long: a verifier's cache outlives that, a revoked key in an answer would not be
 // noticed. What a verifier will trust leaves over TLS or loopback only, unless the
-// cluster's settings say otherwise. Answers are not signed by themselves yet, and
-// say so.
+// cluster's settings say otherwise. Status answers, and trust sets at their
+// own path, are signed with the node's status key, so a verifier need not trust the
+// way they came; a node that cannot sign now says so.
 //
-// Concurrency: handlers share immutable values only.
+// Concurrency: handlers share immutable values; one lock per subject is held while
+// its answer is built, by one caller for all who ask the same.
 package public
