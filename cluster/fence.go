@@ -211,6 +211,7 @@ func (f *fencing) begin(v *state.View, open []*lifecycle.Fence) {
 	}
 	if began {
 		fault.Reached(fault.FenceAsked)
+		f.hasten()
 	}
 	for _, b := range f.open {
 		for _, o := range b.fence.Outcomes() {
@@ -221,6 +222,13 @@ func (f *fencing) begin(v *state.View, open []*lifecycle.Fence) {
 			}
 		}
 	}
+}
+
+// hasten lets the others hear of the commit now. Raft tells them with the next entry
+// that it sends, or else after one to two CommitTimeouts, which is most of a fence's
+// time; a Barrier is such an entry, and nobody waits for it.
+func (f *fencing) hasten() {
+	f.node.running.Go(func() { f.node.raft.Barrier(enqueueLimit) })
 }
 
 // parties are the nodes that a fence is about. Until leases of earlier terms have

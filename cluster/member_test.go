@@ -7,8 +7,10 @@ import (
 	"time"
 
 	"github.com/chancery-project/chancery/cluster/disk"
+	"github.com/chancery-project/chancery/cluster/lease"
 	"github.com/chancery-project/chancery/fsm/command"
 	"github.com/chancery-project/chancery/fsm/lifecycle"
+	"github.com/chancery-project/chancery/fsm/state"
 )
 
 // member is a node with the data directory it lives in.
@@ -24,7 +26,13 @@ type member struct {
 
 	jump   atomic.Int64 // added to its lease clock
 	offset atomic.Int64 // added to its wall clock
-	hint   atomic.Value // string: where gossip says that everybody is
+	leap   atomic.Int64 // added to the clocks that its leases are counted with
+	rate   atomic.Pointer[rate]
+	hold   atomic.Value // string: why it must not hold a lease
+	hsm    atomic.Value // string: why its key store does not work
+	drains atomic.Uint64
+	drawn  atomic.Uint64 // index of the state that its gate was drained for last
+	hint   atomic.Value  // string: where gossip says that everybody is
 
 	mu     sync.Mutex
 	reason error // why it stopped by itself
@@ -54,6 +62,8 @@ func (m *member) tryStart() error {
 		ID: m.id, Dir: m.dir, Address: m.name, Seeds: m.seeds, Peers: caller{m}, Streams: l.network.attach(m),
 		Logger:  slog.New(slog.NewTextHandler(&l.record, &slog.HandlerOptions{Level: slog.LevelDebug})).With("at", m.name),
 		Elapsed: m.elapsed, Wall: m.wall, Fatal: m.fatal, Hint: m.heard, RaftTimeout: l.timeout, RefreshEvery: l.refresh,
+		Clock: m.clock, Drain: m.drain, Hold: func() string { return text(&m.hold) },
+		HSM: func() (bool, string) { why := text(&m.hsm); return why == "", why },
 	})
 	if err != nil {
 		l.network.detach(m)
@@ -106,9 +116,38 @@ func (m *member) elapsed() time.Duration {
 
 func (m *member) wall() time.Time { return time.Now().Add(time.Duration(m.offset.Load())) }
 
-func (m *member) heard(lifecycle.NodeID) string {
-	hint, _ := m.hint.Load().(string)
-	return hint
+func (m *member) heard(lifecycle.NodeID) string { return text(&m.hint) }
+
+func text(v *atomic.Value) string {
+	s, _ := v.Load().(string)
+	return s
+}
+
+// rate is how a member's lease clocks run since it was set.
+type rate struct {
+	since   time.Time
+	reading time.Duration
+	percent time.Duration // of the right rate
+}
+
+// run sets the rate of the member's lease clocks, from what they show now.
+func (m *member) run(percent time.Duration) {
+	m.rate.Store(&rate{time.Now(), m.clock().Raw, percent})
+}
+
+// clock is the one that leases are counted with.
+func (m *member) clock() lease.Reading {
+	d := time.Since(processStart) + time.Hour
+	if r := m.rate.Load(); r != nil {
+		d = r.reading + time.Since(r.since)*r.percent/100
+	}
+	d += time.Duration(m.leap.Load())
+	return lease.Reading{Raw: d, Boot: d}
+}
+
+func (m *member) drain(v *state.View) {
+	m.drains.Add(1)
+	m.drawn.Store(v.Position().Index)
 }
 
 // fatal is the end of a process, as far as the others can see.
