@@ -74,3 +74,20 @@ func maySign(r cluster.Report, heard bool) (usable bool, why string) {
 	}
 	return r.Lease.Usable, r.Lease.Why
 }
+
+// fencing is how far an open fence is with each node, in wall time for people: the
+// wait itself is counted by another clock.
+func (d *Daemon) fencing(index uint64) []api.FenceProgress {
+	now := time.Now()
+	var out []api.FenceProgress
+	for _, o := range d.node.Fencing(index) {
+		p := api.FenceProgress{Node: o.Node, Outcome: o.Outcome}
+		if o.Outcome == "" {
+			p.By = now.Add(o.Left)
+		} else {
+			p.At = time.UnixMilli(int64(o.At))
+		}
+		out = append(out, p)
+	}
+	return out
+}
