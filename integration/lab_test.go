@@ -42,6 +42,7 @@ type node struct {
 	*process
 	c                                  *lab
 	dir                                string
+	voter                              bool
 	api, public, peer, gossip, metrics string // addresses
 }
 
@@ -95,6 +96,7 @@ func (c *lab) found(first *node) {
 	c.t.Helper()
 	first.must("init", "--config", first.config, "--admin-out", c.path("admin"))
 	c.writeBundle()
+	first.voter = true
 	first.start(c.t)
 	c.waitReady(first, "")
 	c.admin = c.client()
@@ -187,6 +189,7 @@ func (c *lab) promote(n *node) {
 	if _, err := c.admin.Promote(ctx(c.t), n.name, wire.Promote{Voter: true, Signer: true}); err != nil {
 		c.t.Fatalf("promote %s: %v", n.name, err)
 	}
+	n.voter = true
 }
 
 // promoteSigner gives a node the right to sign and no vote.

@@ -20,6 +20,7 @@ const (
 	envFull   = "CHANCERY_INTEGRATION"        // "full": many more kills
 	envSeed   = "CHANCERY_INTEGRATION_SEED"   // repeats the choices of an earlier run
 	envRace   = "CHANCERY_INTEGRATION_RACE"   // "1": the servers are built with the race detector
+	envScenes = "CHANCERY_SCENARIOS"          // comma list: only scenarios whose names contain one of these
 	envBinary = "CHANCERY_INTEGRATION_BINARY" // a program to test instead of building one
 )
 

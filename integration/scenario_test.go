@@ -1,0 +1,52 @@
+package integration
+
+import "github.com/chancery-project/chancery/fsm/fault"
+
+// scenarios are PROTOCOL's "What must be tested", in an order in which a cluster can
+// go through all of them.
+var scenarios = []scenario{
+	{"healthy", false, healthy},
+
+	{"stop after S1 and inside C_Sign", false, stopSigners(fault.SignAdmitted, fault.SignInHSM)},
+	{"stop after C_Sign and before S5", false, stopSigners(fault.SignSigned, fault.SignAtGate)},
+	{"stop before S5 and after S1", true, stopSigners(fault.SignAtGate, fault.SignAdmitted)},
+	{"stop inside C_Sign and after it", true, stopSigners(fault.SignInHSM, fault.SignSigned)},
+	{"stop before an acknowledgement", false, stopBeforeAck},
+	{"stop before a grant", false, stopBeforeGrant},
+	{"zombie leader", false, zombieLeader},
+
+	{"a voter cut off", false, cutFollower},
+	{"a node without a vote cut off", true, cutOther},
+	{"the leader cut off", true, cutLeader},
+	{"the leader with non-voters only", false, cutLeaderWithNonvoter},
+	{"nobody has a quorum", true, cutTwo},
+	{"the leader is not heard", true, oneWay(false)},
+	{"the leader hears nothing", false, oneWay(true)},
+	{"two voters do not hear each other", true, partial},
+	{"a flapping link", true, flapping},
+	{"loss, reordering, repetition", false, badLinks},
+	{"links of 100 ms", false, slowLinks},
+
+	{"leader killed between B1 and B2", false, killLeaderAt(fault.FenceBounded)},
+	{"leader killed between B2 and B5", true, killLeaderAt(fault.FenceAsked)},
+	{"restart after an acknowledgement", false, restartAfterAck},
+	{"leadership handed over during a fence", true, transferDuringFence},
+	{"five fences at once", false, fiveAtOnce},
+	{"late grants", false, lateGrants},
+
+	{"clock at 0.9", true, clocks(0.9, true)},
+	{"clock at 1.1", true, clocks(1.1, true)},
+	{"clock at 0.8", false, clocks(0.8, false)},
+	{"clock at 1.3", true, clocks(1.3, false)},
+	{"leader's clock at 1.1", true, leaderClock(1.1)},
+	{"a machine that slept", false, suspendedMachine},
+
+	{"status answers of a stale node", false, staleStatus},
+	{"a node that hears and does not apply", true, lagging},
+
+	{"a key store that takes 2 D", false, slowKeyStore},
+	{"a key store with wrong signatures", true, wrongSignatures},
+	{"a key store that is gone", false, goneKeyStore},
+	{"slow syncs", true, failingDisk("delay_enter=200000", false)},
+	{"a sync that fails", false, failingDisk("error=EIO:when=1", true)},
+}
