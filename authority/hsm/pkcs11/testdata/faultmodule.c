@@ -4,6 +4,9 @@
  *   hang.<call>   the call does not return while the file exists
  *   once.<call>   the next call returns the code in the file, which is removed
  *   rv.<call>     each call returns the code in the file
+ *   slow.<call>   each call takes so many milliseconds longer
+ *   crash.<call>  the next call ends the process, as a fault in the module would
+ *   swap          C_SignInit takes the key that was used before, if there was another
  *   corrupt       C_Sign flips a bit of each signature
  *   flags         number added to the flags of C_GetTokenInfo
  *   state         number that C_GetSessionInfo reports as the session's state
@@ -63,9 +66,15 @@ static int number(const char *kind, const char *name, word *n)
 static int misbehave(const char *name, word *rv)
 {
 	char p[4200];
+	word ms;
 	path(p, sizeof p, "hang.", name);
 	while (access(p, F_OK) == 0)
 		usleep(1000);
+	if (number("slow.", name, &ms))
+		usleep(ms * 1000);
+	path(p, sizeof p, "crash.", name);
+	if (unlink(p) == 0)
+		abort();
 	if (number("once.", name, rv)) {
 		path(p, sizeof p, "once.", name);
 		if (unlink(p) == 0) /* only one of several threads */
@@ -83,7 +92,22 @@ WRAP(C_OpenSession, OPEN_SESSION)
 WRAP(C_DestroyObject, DESTROY_OBJECT)
 WRAP(C_FindObjectsInit, FIND_OBJECTS_INIT)
 WRAP(C_FindObjects, FIND_OBJECTS)
-WRAP(C_SignInit, SIGN_INIT)
+
+/* A handle that has come to mean another key, as after a token was replaced. */
+static word C_SignInit(ARGS)
+{
+	static word last, before; /* torn between threads they still name some key */
+	word rv, ignored;
+	if (misbehave("C_SignInit", &rv))
+		return rv;
+	if (c != last) {
+		before = last;
+		last = c;
+	}
+	if (before && number("", "swap", &ignored))
+		c = before;
+	return PASS(SIGN_INIT);
+}
 
 static word C_Login(ARGS)
 {
