@@ -121,6 +121,7 @@ func TestSoftHSMCluster(t *testing.T) {
 		d.signAt(i, "ci", file)
 	}
 	d.pinsStayHidden()
+	d.faultyToken()
 	d.wrongPIN()
 	d.wipedToken(file)
 }
