@@ -98,16 +98,9 @@ func TestRemovedNodeCannotDisturb(t *testing.T) {
 	rest := l.others(out)
 	server := string(out.node.Load().serverID)
 	l.network.isolate(out, true)
-	o := l.mustAmong(&command.SetNodeStatus{ID: out.id, Status: lifecycle.Quarantined}, rest...)
-	l.eventually("the quarantine is fenced", func() bool {
-		m := l.leaderOf(rest...)
-		h := m.head()
-		h.Actor = "system"
-		fenced := command.FencedAt{Index: o.Index, Nodes: []lifecycle.FencedNode{{Node: out.id, Outcome: lifecycle.LeaseExpired, At: h.At}}}
-		_, err := m.node.Load().Propose(t.Context(), &command.Command{Header: h, Body: &command.RecordFenced{Term: 1, Fences: []command.FencedAt{fenced}}})
-		return err == nil
-	})
-	l.mustAmong(&command.SetNodeStatus{ID: out.id, Status: lifecycle.Removed}, rest...)
+	for _, status := range []lifecycle.NodeStatus{lifecycle.Quarantined, lifecycle.Removed} {
+		l.mustAmong(&command.SetNodeStatus{ID: out.id, Status: status}, rest...)
+	}
 	l.eventually("the removal", func() bool { return l.leaderOf(rest...).node.Load().RemoveServer(t.Context(), server) == nil })
 	token, _ := l.writeAmong(rest...)
 	l.awaitRow(token, rest...)

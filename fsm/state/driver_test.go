@@ -58,6 +58,11 @@ func (d *driver) intents(key lifecycle.KeyID, n uint64) (out []command.Intent) {
 }
 
 func (d *driver) body() command.Body {
+	if d.flip(5) {
+		if b := d.upkeep(); b != nil {
+			return b
+		}
+	}
 	k, n := d.target()
 	key := d.view.Key(k)
 	if key == nil {
@@ -154,7 +159,9 @@ func (d *driver) progress(k lifecycle.KeyID, n uint64) command.Body {
 }
 
 func (d *driver) other() command.Body {
-	switch d.int(6) {
+	switch d.int(7) {
+	case 6:
+		return terms(pick(d, lifecycle.Second, 3*lifecycle.Second, 9*lifecycle.Second), lifecycle.Second)
 	case 0:
 		s := pick(d, lifecycle.Member, lifecycle.Quarantined, lifecycle.Removed)
 		return &command.SetNodeStatus{ID: d.node(), Status: s}
@@ -184,6 +191,59 @@ func (d *driver) other() command.Body {
 	}
 }
 
+// upkeep is what the cluster does by itself, and nodes do.
+func (d *driver) upkeep() command.Body {
+	switch d.int(5) {
+	case 0, 1:
+		c := &command.RecordFenced{Term: 1}
+		for _, f := range d.view.OpenFences() {
+			if !d.flip(3) {
+				c.Fences = append(c.Fences, command.FencedAt{Index: f.Index, Nodes: d.acks()})
+			}
+		}
+		if len(c.Fences) > 0 {
+			return c
+		}
+	case 2:
+		c := &command.RecordSettled{}
+		for _, f := range d.view.UnsettledFences() {
+			c.Indexes = append(c.Indexes, f.Index)
+		}
+		if len(c.Indexes) > 0 {
+			return c
+		}
+	case 3:
+		k, n := d.target()
+		if i := d.view.Instance(k, n, d.node()); i != nil && i.KID != "" {
+			return &command.RecordSignatures{Node: i.Node, Groups: []command.SignatureGroup{signed(k, n, i.KID, "ada", 1+d.int(2))}}
+		}
+	case 4:
+		return d.ada()
+	case 5:
+		if d.flip(2) {
+			return &command.LiftSeal{Node: d.node(), ID: sealID(d.int(5))}
+		}
+		return &command.ReportSeal{Node: d.node(), ID: sealID(d.int(5)), Key: pick(d, "", modelKeys[0]), By: "root", SealedAt: d.now}
+	}
+	return nil
+}
+
+// ada is the first admin, with a signer's role on some keys.
+func (d *driver) ada() command.Body {
+	c := replace(signer("ada", pick(d, "a", "b", "*"), certA))
+	c.Principal.Grants = append(c.Principal.Grants, lifecycle.Grant{Role: lifecycle.Admin, Keys: "*"})
+	return c
+}
+
+func (d *driver) acks() (out []lifecycle.FencedNode) {
+	for _, n := range d.view.Nodes() {
+		if n.Signer {
+			out = append(out, lifecycle.FencedNode{Node: n.ID, Outcome: lifecycle.Acked, Boot: ledgertest.Boot(n.ID), At: d.now})
+		}
+	}
+	return out
+}
+
 func (d *driver) voters() (out []lifecycle.NodeID) {
 	for _, n := range d.view.Nodes() {
 		if n.Voter && n.Status != lifecycle.Removed {
@@ -201,6 +261,12 @@ func (d *driver) voters() (out []lifecycle.NodeID) {
 func (d *driver) command(body command.Body) *command.Command {
 	d.now = d.now.Add(pick(d, 1, lifecycle.Minute, lifecycle.Hour, 5*lifecycle.Hour))
 	h := command.Header{At: d.now, Actor: ledgertest.Admin, Node: d.nodes[0]}
+	switch body.(type) {
+	case *command.RecordFenced, *command.RecordSettled:
+		if !d.flip(20) {
+			h.Actor = "system"
+		}
+	}
 	if d.flip(8) {
 		h.At = d.now.Add(-3 * lifecycle.Hour)
 	}

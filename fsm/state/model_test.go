@@ -126,6 +126,7 @@ type law struct {
 	reason map[string]lifecycle.Reason    // compromise reasons: never forgotten
 	gone   map[string]lifecycle.Condition // instances in a final condition
 	final  map[lifecycle.State]bool       // terminal states
+	stands map[uint64]bool                // fences that were seen to stand
 }
 
 type naive struct {
@@ -136,7 +137,7 @@ type naive struct {
 func newLaw() *law {
 	return &law{states: map[string]*naive{}, ended: map[string]bool{}, out: map[string]bool{}, mute: map[string]bool{},
 		closed: map[string]map[string]bool{}, reason: map[string]lifecycle.Reason{}, gone: map[string]lifecycle.Condition{},
-		final: map[lifecycle.State]bool{lifecycle.Compromised: true, lifecycle.Destroyed: true}}
+		stands: map[uint64]bool{}, final: map[lifecycle.State]bool{lifecycle.Compromised: true, lifecycle.Destroyed: true}}
 }
 
 func (l *law) observe(t *rapid.T, before, after *state.View, cmd *command.Command, o state.Outcome) {
@@ -156,6 +157,7 @@ func (l *law) observe(t *rapid.T, before, after *state.View, cmd *command.Comman
 		}
 		return true
 	})
+	l.fences(t, before, after, cmd, o)
 	if !o.OK() && cmd.Header.At%4 == 0 && hotDump(before) != hotDump(after) { // a sample: it costs more than all else
 		t.Fatalf("%s was refused and changed rows", cmd.Body.Kind())
 	}

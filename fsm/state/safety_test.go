@@ -2,6 +2,7 @@ package state_test
 
 import (
 	"fmt"
+	"slices"
 
 	"pgregory.net/rapid"
 
@@ -9,6 +10,64 @@ import (
 	"github.com/chancery-project/chancery/fsm/lifecycle"
 	"github.com/chancery-project/chancery/fsm/state"
 )
+
+// fences: what could sign before an entry and cannot after it has a fence, a fence
+// only goes on, and no node is removed before the fence of its quarantine stands.
+func (l *law) fences(t *rapid.T, before, after *state.View, cmd *command.Command, o state.Outcome) {
+	index := after.Position().Index
+	if _, own := cmd.Body.(*command.ReportCondition); !own { // a node that says its key is gone signs nothing with it
+		if was, lost := takenAway(before, after); lost && after.Fence(index) == nil {
+			t.Fatalf("after %s: %s could sign and there is no fence", cmd.Body.Kind(), was)
+		}
+	}
+	if f := after.Fence(index); f != nil && (!o.OK() || o.Replayed) {
+		t.Fatalf("%s did nothing (%+v) and opened %+v", cmd.Body.Kind(), o, f)
+	}
+	for phase, list := range [][]*lifecycle.Fence{after.OpenFences(), after.UnsettledFences()} {
+		for i, f := range list {
+			if (f.FencedAt != 0) != (phase == 1) || f.SettledAt != 0 || after.Fence(f.Index) != f || i > 0 && list[i-1].Index >= f.Index {
+				t.Fatalf("after %s: fence %+v is out of its place", cmd.Body.Kind(), f)
+			}
+			if l.stands[f.Index] && phase == 0 {
+				t.Fatalf("after %s: fence %+v is open again", cmd.Body.Kind(), f)
+			}
+			l.stands[f.Index] = phase == 1
+		}
+	}
+	for _, n := range after.Nodes() {
+		if was := before.Node(n.ID); was != nil && n.Status == lifecycle.Removed && was.Status != n.Status && before.Fence(was.QuarantineIndex).FencedAt == 0 {
+			t.Fatalf("node %s was removed before its quarantine was fenced", n.Name)
+		}
+	}
+}
+
+// takenAway names a right to sign that before has and after has not.
+func takenAway(before, after *state.View) (name string, lost bool) {
+	before.EachInstance(func(i *lifecycle.Instance) bool {
+		if maySign(before, i) && !maySign(after, after.Instance(i.Key, i.Version, i.Node)) {
+			name, lost = fmt.Sprint(i.Key, "/", i.Version, "@", i.Node.Short()), true
+		}
+		return !lost
+	})
+	for _, p := range before.Principals() {
+		now := after.Principal(p.Name)
+		for _, k := range modelKeys {
+			if !lost && signsFor(p, k) && !signsFor(now, k) {
+				name, lost = fmt.Sprint(p.Name, " with ", k), true
+			}
+		}
+	}
+	return name, lost
+}
+
+func maySign(v *state.View, i *lifecycle.Instance) bool {
+	n := v.Node(i.Node)
+	return n != nil && n.Signs() && i.MaySign(v.Version(i.Key, i.Version))
+}
+
+func signsFor(p *lifecycle.Principal, k lifecycle.KeyID) bool {
+	return p.RevokedAt == 0 && slices.ContainsFunc(p.Grants, func(g lifecycle.Grant) bool { return g.Role == lifecycle.Signer && g.Matches(k) })
+}
 
 // version holds one version against the model and against its own past: nothing
 // that was revoked, withdrawn or ended comes back to signing or to the trust set.
