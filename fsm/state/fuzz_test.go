@@ -29,6 +29,11 @@ const sealedAt = 4 + 1 + 2 + sha256.Size // where the body begins
 func FuzzApply(f *testing.F) {
 	w := newWorld(f).deactivated(1)
 	w.ok(&command.MarkCheckpoint{})
+	w.l.HoldSettling(true)
+	standing := w.fence(revoke(lifecycle.KeyCompromise, 1))
+	open := w.open(w.change(func(p *lifecycle.Policy) { p.Strict = true }))
+	w.ok(w.sealing(0, 1, "other"))
+	w.ok(signer("bob", "*"))
 	rows, next := w.l.Rows(), w.l.View().Position().Index+1
 	for _, b := range []command.Body{genesis(), newKey("other", w.nodes...), &command.PrepareVersion{Key: ci, Version: 3, Instances: intents(ci, 3, w.nodes...)},
 		bind(ci, 2, w.nodes[0]), report(w.nodes[0], 2, lifecycle.Lost), publish(2), activate(2), early(1), suspend(2), resume(2), deactivate(2), withdraw(1),
@@ -36,8 +41,15 @@ func FuzzApply(f *testing.F) {
 		person("bob", certA), &command.RevokePrincipal{Name: ledgertest.Admin}, w.token("token-0001", ledgertest.Admin), joinToken(w, "token-0002"),
 		&command.JoinNode{TokenID: "token-0002", Node: ledgertest.Record(ledgertest.NodeID("x"), "x")}, &command.RaiseFormat{Format: 2},
 		&command.SetNodeStatus{ID: w.nodes[1], Status: lifecycle.Quarantined}, confirmed(w.l.View().Mark(), w.nodes[0]),
-		&command.AdvanceClock{Readings: []command.ClockReading{{Node: w.nodes[0], At: w.l.Clock().At()}}}} {
+		&command.AdvanceClock{Readings: []command.ClockReading{{Node: w.nodes[0], At: w.l.Clock().At()}}},
+		&command.RecordFenced{Term: 3, Fences: []command.FencedAt{{Index: open.Index, Nodes: []lifecycle.FencedNode{{Node: w.nodes[0], Outcome: lifecycle.LeaseExpired, At: 5}}}}},
+		&command.RecordSettled{Indexes: []uint64{standing.Index}}, w.sealing(1, 2, ci), &command.LiftSeal{Node: w.nodes[0], ID: sealID(1)}, terms(1000, 500),
+		&command.RecordSignatures{Node: w.nodes[0], Groups: []command.SignatureGroup{signed(ci, 2, w.instance(2, 0).KID, "bob", 2)}}} {
 		cmd := w.request(uuid(w.l.Clock().At(), 1), "x", b)
+		switch b.(type) {
+		case *command.RecordFenced, *command.RecordSettled:
+			cmd.Header.Actor = "system"
+		}
 		cmd.Header.Reads = []command.RowRef{state.RefKey(w.l.View().Key(ci))}
 		entry, err := cmd.Encode()
 		if err != nil {

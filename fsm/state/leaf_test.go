@@ -9,6 +9,7 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 	"pgregory.net/rapid"
 
+	"github.com/chancery-project/chancery/fsm/command"
 	"github.com/chancery-project/chancery/fsm/ledger/ledgertest"
 	"github.com/chancery-project/chancery/fsm/lifecycle"
 	"github.com/chancery-project/chancery/fsm/state"
@@ -40,6 +41,42 @@ func TestLeafBytes(t *testing.T) {
 	back, err := state.ParseLeaf([]byte(want))
 	if err != nil || !reflect.DeepEqual(*back, l) {
 		t.Errorf("it is read as %+v, %v", back, err)
+	}
+}
+
+// TestLeafBytesOfLists: fences and signatures, likewise.
+func TestLeafBytesOfLists(t *testing.T) {
+	l := state.Leaf{Kind: "key.fenced", At: 1767355200123, Index: 44, Actor: "system", Key: "ci", Version: 3, Reason: "key.revoked", Fence: 42,
+		Nodes: []lifecycle.FencedNode{{Node: "ab", Outcome: lifecycle.Acked, Boot: "e5", At: 7}, {Node: "cd", Outcome: lifecycle.LeaseExpired, At: 8}},
+		Count: 2, Digest: "0d", Items: []command.SignatureItem{{TBS: []byte{1, 2}, Sig: []byte{3}}, {TBS: []byte{4}, Sig: []byte{0xff}}}, Command: "00ff"}
+	const want = "chancery-log/1\n" +
+		"kind: key.fenced\n" +
+		"at: 1767355200123 2026-01-02T12:00:00.123Z\n" +
+		"index: 44\n" +
+		"actor: system\n" +
+		"key: ci\n" +
+		"version: 3\n" +
+		"reason: key.revoked\n" +
+		"fence: 42\n" +
+		"fenced: ab acked e5 7\n" +
+		"fenced: cd lease_expired - 8\n" +
+		"count: 2\n" +
+		"digest: 0d\n" +
+		"item: 0102 03\n" +
+		"item: 04 ff\n" +
+		"command: 00ff\n"
+	if got := string(l.Encode()); got != want {
+		t.Errorf("the leaf is now written as\n%s\nand was\n%s", got, want)
+	}
+	back, err := state.ParseLeaf([]byte(want))
+	if err != nil || !reflect.DeepEqual(*back, l) {
+		t.Errorf("it is read as %+v, %v", back, err)
+	}
+	for old, bad := range map[string]string{"fence: 42": "fence: +42", "fenced: ab acked e5 7": "fenced: ab acked 7", "acked e5": "acked  e5", "e5 7": "e5 07",
+		"count: 2": "count: 02", "item: 0102 03": "item: 010 03", "item: 04 ff": "item: 04 FF", "item: 0102": "item:0102"} {
+		if l, err := state.ParseLeaf([]byte(strings.Replace(want, old, bad, 1))); err == nil {
+			t.Errorf("%q is read as %+v", bad, l)
+		}
 	}
 }
 
@@ -90,6 +127,7 @@ func TestParseLeafIsStrict(t *testing.T) {
 func FuzzParseLeaf(f *testing.F) {
 	f.Add((&state.Leaf{Kind: "key.created", At: 5, Index: 1, Detail: "a \"b\"\nc"}).Encode())
 	f.Add([]byte("chancery-log/1\nkind: x\n"))
+	f.Add([]byte("chancery-log/1\nkind: key.fenced\nat: 5 1970-01-01T00:00:00.005Z\nfence: 3\nfenced: ab acked e5 7\ncount: 1\ndigest: 0d\nitem: 01 02\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if l, err := state.ParseLeaf(b); err == nil && !bytes.Equal(l.Encode(), b) {
 			t.Fatalf("%q is read and written back as %q", b, l.Encode())
