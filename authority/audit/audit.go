@@ -16,6 +16,11 @@
 // journal is then poisoned, every Append answers ErrUnavailable, and the node
 // must be started again, which reads back and rewrites the last segment.
 //
+// Space is reserved ahead of the records with zeros, which a sync does not have to
+// allocate. A killed node leaves them at the end of the last segment; no line holds a
+// zero, so readers know them. A stop of the machine may leave some sectors of the
+// last, unacknowledged write: see torn.
+//
 // Concurrency model. Any goroutine may append. Callers encode their own records;
 // one committer goroutine numbers, chains and writes all that has queued up while
 // the sync before was running, with one write and one fdatasync, so a lone record

@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
 	"runtime"
@@ -9,15 +10,16 @@ import (
 // tail is the end of the chain as the committer writes it. No other goroutine
 // touches it between Open and Close.
 type tail struct {
-	disk    disk
-	file    file
-	header  header
-	seq     uint64
-	hash    hexHash
-	size    int64 // bytes in the segment
-	records int   // records in the segment
-	limit   int64 // size at which the next record goes to a new segment
-	out     []byte
+	disk     disk
+	file     file
+	header   header
+	seq      uint64
+	hash     hexHash
+	size     int64 // bytes of lines in the segment
+	reserved int64 // size of its file: zeros follow the lines
+	records  int   // records in the segment
+	limit    int64 // size at which the next record goes to a new segment
+	out      []byte
 }
 
 // run is the committer. It ends after Close, when the queue is empty.
@@ -52,26 +54,42 @@ func (j *Journal) commit() {
 		j.flush.Stop()
 	}
 	j.mu.Unlock()
-	if err == nil && len(batch) > 0 {
-		err = j.write(batch)
-	}
 	lost := 0
-	for i, w := range batch {
-		w.err = err
-		if !w.async {
-			w.done <- struct{}{}
-		} else {
-			if err != nil {
-				lost += len(w.ends)
-			}
-			j.pool.Put(w)
+	for rest := batch; len(rest) > 0; {
+		n := chunk(rest)
+		if err == nil {
+			err = j.write(rest[:n])
 		}
-		batch[i] = nil
+		for i, w := range rest[:n] {
+			w.err = err
+			if !w.async {
+				w.done <- struct{}{}
+			} else {
+				if err != nil {
+					lost += len(w.ends)
+				}
+				j.pool.Put(w)
+			}
+			rest[i] = nil
+		}
+		rest = rest[n:]
 	}
 	j.spare = batch
 	if lost > 0 { // callers that wait were told, of these nobody else will know
 		j.log.Error("audit records of outcomes were lost", "node", j.node, "records", lost, "err", err)
 	}
+}
+
+// chunk is how many of the waiters go into one write: what a crash can leave half
+// written is then a small part of the file. See torn.
+func chunk(batch []*waiter) int {
+	bytes := 0
+	for i, w := range batch {
+		if bytes += len(w.buf) + len(w.ends)*placeBytes; bytes > maxCommitBytes && i > 0 {
+			return i
+		}
+	}
+	return len(batch)
 }
 
 // write makes a batch durable, or poisons the journal.
@@ -113,11 +131,15 @@ func (t *tail) append(batch []*waiter, j *Journal) error {
 	if t.out = out; cap(out) > maxIdleBufferBytes {
 		t.out = nil
 	}
-	// Dying from here to the end of the sync leaves a part of out in the file.
-	// Whole lines of it count after the restart, records of actions that were
-	// never taken; an incomplete last line is dropped. Nobody has been told yet.
-	if _, err := t.file.Write(out); err != nil {
+	// Dying from here to the end of the sync leaves a part of out in the file: of a
+	// killed process a beginning of it, of a stopped machine some of its sectors and
+	// not others. Whole lines at its beginning count after the restart, records of
+	// actions that were never taken; what follows is dropped. Nobody has been told.
+	if _, err := t.file.WriteAt(out, t.size); err != nil {
 		return fmt.Errorf("write audit records: %w", err)
+	}
+	if err := t.reserve(t.size + int64(len(out))); err != nil {
+		return err
 	}
 	if err := t.file.Datasync(); err != nil {
 		return fmt.Errorf("sync audit records: %w", err)
@@ -128,9 +150,39 @@ func (t *tail) append(batch []*waiter, j *Journal) error {
 	return nil
 }
 
-// rotate ends the segment, every byte of which is synced, and begins the next.
-// Dying anywhere in it leaves the old segment as the last, with or without a
-// partial file that Open removes, or a new one with a header and no record.
+// reserve sees to zeros after the lines, which end at size. Writing over zeros that
+// are on the disk allocates nothing, so that a sync is one write to the disk and not
+// a commit of the file system's journal as well. The zeros of the next records are
+// synced with those before them.
+func (t *tail) reserve(size int64) error {
+	if size <= t.reserved {
+		return nil
+	}
+	to := max(size, min((size/reserveBytes+1)*reserveBytes, t.limit))
+	if err := writeZeros(t.file, size, to); err != nil {
+		return fmt.Errorf("reserve audit space: %w", err)
+	}
+	t.reserved = to
+	return nil
+}
+
+var zeros [64 << 10]byte
+
+func writeZeros(f file, from, to int64) error {
+	for from < to {
+		n, err := f.WriteAt(zeros[:min(to-from, int64(len(zeros)))], from)
+		if err != nil {
+			return err
+		}
+		from += int64(n)
+	}
+	return nil
+}
+
+// rotate ends the segment, every line of which is synced, and begins the next.
+// Dying anywhere in it leaves the old segment as the last, with or without its
+// reserved space and a partial file that Open removes, or a new one with a header
+// and no record. A segment that another one follows ends with its last line.
 func (t *tail) rotate(j *Journal) error {
 	h := header{
 		node:     j.node,
@@ -140,20 +192,35 @@ func (t *tail) rotate(j *Journal) error {
 		prev:     t.hash,
 	}
 	line := h.append(nil)
-	f, err := makeSegment(t.disk, filepath.Join(j.dir, segmentName(h.firstSeq)), func(f file) error {
-		_, err := f.Write(line)
-		return err
-	})
-	if err != nil {
-		return fmt.Errorf("begin audit segment: %w", err)
-	}
-	if err := t.close(); err != nil {
-		f.Close() // the first error is the one to report
+	if err := t.end(); err != nil {
 		return fmt.Errorf("end audit segment: %w", err)
 	}
-	t.file, t.header, t.hash = f, h, h.hash
-	t.size, t.records = int64(len(line)), 0
+	if err := t.begin(filepath.Join(j.dir, segmentName(h.firstSeq)), line); err != nil {
+		return fmt.Errorf("begin audit segment: %w", err)
+	}
+	t.header, t.hash, t.records = h, h.hash, 0
 	return nil
+}
+
+// end closes a segment that another one will follow: it ends with its last line, on
+// the disk too.
+func (t *tail) end() error {
+	if t.file == nil {
+		return nil
+	}
+	err := t.shrink()
+	if err == nil {
+		err = t.file.Datasync()
+	}
+	return errors.Join(err, t.close())
+}
+
+// shrink gives the reserved space back.
+func (t *tail) shrink() error {
+	if t.file == nil {
+		return nil
+	}
+	return t.file.Truncate(t.size)
 }
 
 func (t *tail) close() error {
@@ -165,23 +232,26 @@ func (t *tail) close() error {
 	return f.Close()
 }
 
-// makeSegment writes a segment's beginning under another name, syncs it and
-// renames it into the chain, so that a segment always has a whole header. The
-// file stays open for appending.
-func makeSegment(d disk, path string, fill func(file) error) (file, error) {
-	f, err := d.create(path + partialSuffix)
+// begin writes a segment's first lines under another name, syncs them and renames
+// the file into the chain, so that a segment always has a whole header.
+func (t *tail) begin(path string, lines []byte) error {
+	f, err := t.disk.create(path + partialSuffix)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if err = fill(f); err == nil {
+	t.file, t.size, t.reserved = f, int64(len(lines)), 0
+	if _, err = f.WriteAt(lines, 0); err == nil {
+		err = t.reserve(t.size)
+	}
+	if err == nil {
 		err = f.Datasync()
 	}
 	if err == nil {
-		err = d.rename(path+partialSuffix, path)
+		err = t.disk.rename(path+partialSuffix, path)
 	}
 	if err != nil {
+		t.file = nil
 		f.Close() // the first error is the one to report
-		return nil, err
 	}
-	return f, nil
+	return err
 }

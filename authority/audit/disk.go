@@ -15,20 +15,21 @@ type disk interface {
 	rename(from, to string) error
 }
 
-// file is a segment open for appending.
+// file is a segment that grows.
 type file interface {
-	Write(p []byte) (int, error)
+	WriteAt(p []byte, offset int64) (int, error)
 	// Datasync returns when all that was written is on the disk, the length
 	// included. After an error the contents are unknown and the file is not used
 	// again.
 	Datasync() error
+	Truncate(size int64) error
 	Close() error
 }
 
 type osDisk struct{}
 
 func (osDisk) create(path string) (file, error) {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY|os.O_APPEND, 0o600)
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, err
 	}

@@ -7,7 +7,7 @@ import (
 )
 
 // datasync leaves out the inode's times, which saves a journal commit of the file
-// system when the length did not change blocks.
+// system when what was written lies in reserved space.
 func datasync(f *os.File) error {
 	for {
 		err := unix.Fdatasync(int(f.Fd()))

@@ -61,17 +61,17 @@ type tapFile struct {
 	making bool // until its first sync
 }
 
-func (f *tapFile) Write(p []byte) (int, error) {
+func (f *tapFile) WriteAt(p []byte, offset int64) (int, error) {
 	f.d.mu.Lock()
 	defer f.d.mu.Unlock()
 	if !f.making {
 		f.d.writes++
 	}
 	if f.d.writeErr != nil {
-		n, err := f.file.Write(p[:min(f.d.bytesLeft, len(p))])
+		n, err := f.file.WriteAt(p[:min(f.d.bytesLeft, len(p))], offset)
 		return n, errors.Join(f.d.writeErr, err)
 	}
-	return f.file.Write(p)
+	return f.file.WriteAt(p, offset)
 }
 
 func (f *tapFile) Datasync() error {

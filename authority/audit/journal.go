@@ -141,6 +141,10 @@ func (j *Journal) Close() error {
 	err := j.failure
 	if err == nil {
 		j.failure = ErrClosed
+		// Not synced: reserved space that a crash brings back is no line.
+		if cerr := j.tail.shrink(); cerr != nil {
+			err = fmt.Errorf("give reserved audit space back: %w", cerr)
+		}
 	}
 	if cerr := j.tail.close(); err == nil && cerr != nil {
 		err = fmt.Errorf("close audit segment: %w", cerr)

@@ -263,7 +263,7 @@ func TestAsyncIsFlushedWithoutCompany(t *testing.T) {
 }
 
 func TestQueueIsBounded(t *testing.T) {
-	d := &tapDisk{gate: make(chan struct{}, 8), atGate: make(chan struct{}, 8)}
+	d := &tapDisk{gate: make(chan struct{}), atGate: make(chan struct{}, 256)}
 	j := open(t, t.TempDir(), Options{disk: d, FlushDelay: time.Hour})
 	first := make(chan error, 1)
 	go func() {
@@ -306,9 +306,7 @@ func TestQueueIsBounded(t *testing.T) {
 			t.Errorf("a caller whose context ended got %v", err)
 		}
 	}
-	for range cap(d.gate) {
-		d.gate <- struct{}{}
-	}
+	close(d.gate)
 	if err := <-first; err != nil {
 		t.Error(err)
 	}

@@ -32,6 +32,14 @@ const (
 	// keep out a decision.
 	maxQueuedAsync  = 4 << 10
 	maxBatchRecords = 1 << 10 // one AppendBatch
+	// One write of the committer, unless a single batch of a caller is larger. It
+	// bounds what a crash of the machine can leave half written, and so how much of a
+	// damaged end may pass for that.
+	maxCommitBytes = 256 << 10
+	placeBytes     = 192 // seq, prev and hash of a line, with room
+	sectorBytes    = 512 // what a disk writes whole or not at all
+	// Space is reserved in such steps: some 2,500 records.
+	reserveBytes = 1 << 20
 	// The committer's buffer goes back to the collector when one commit made it
 	// larger than this.
 	maxIdleBufferBytes = 1 << 20

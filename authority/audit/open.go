@@ -15,7 +15,7 @@ import (
 // committer: a journal that cannot commit is of no use. It checks the last
 // segment line by line and that it follows the one before it; Verify checks all.
 //
-// An incomplete last line was never acknowledged. It is dropped and a Recovered
+// An incomplete last write was never acknowledged. It is dropped and a Recovered
 // record says so. Anything else that does not hold is ErrBroken and nothing is
 // changed.
 func Open(dir string, o Options) (*Journal, error) {
@@ -84,7 +84,7 @@ func (o *Options) complete() error {
 }
 
 // openTail brings the last segment into a state that can be appended to, and
-// tells how many bytes of an incomplete last line it dropped.
+// tells how many bytes of an incomplete last write it dropped.
 //
 // The segment is always written anew, synced and renamed over the old one. What
 // we read may come from pages that a failed sync before the restart has marked
@@ -111,18 +111,13 @@ func openTail(dir string, o Options) (tail, int64, error) {
 		t.header.segment, t.hash = w.header.segment-1, w.header.prev
 		return t, w.tornBytes, nil
 	}
-	t.header, t.hash, t.size, t.records = w.header, w.head, w.goodBytes, int(w.seq-w.header.firstSeq+1)
-	f, err := makeSegment(o.disk, filepath.Join(dir, last.name), func(f file) error {
-		_, err := f.Write(good)
-		return err
-	})
-	if err != nil {
+	t.header, t.hash, t.records = w.header, w.head, int(w.seq-w.header.firstSeq+1)
+	if err := t.begin(filepath.Join(dir, last.name), good); err != nil {
 		return t, 0, fmt.Errorf("rewrite audit segment: %w", err)
 	}
-	t.file = f
 	if w.header.node != o.Node {
 		// The node has a new label: its records begin a new segment.
-		if err := t.close(); err != nil {
+		if err := t.end(); err != nil {
 			return t, 0, fmt.Errorf("end audit segment: %w", err)
 		}
 	}
@@ -154,11 +149,11 @@ func readTail(dir string, list []segment) (*walk, []byte, error) {
 }
 
 func (j *Journal) noteRecovery(tornBytes int64) error {
-	detail := fmt.Sprintf("dropped %d bytes of an incomplete last line, never acknowledged", tornBytes)
+	detail := fmt.Sprintf("dropped %d bytes of an incomplete last write, never acknowledged", tornBytes)
 	if _, err := j.Append(context.Background(), Record{Kind: Recovered, Detail: detail}); err != nil {
 		j.Close() // the append's error is the one to report
 		return fmt.Errorf("record recovery: %w", err)
 	}
-	j.log.Warn("the audit journal ended in an incomplete line", "node", j.node, "dropped_bytes", tornBytes)
+	j.log.Warn("the audit journal ended in an incomplete write", "node", j.node, "dropped_bytes", tornBytes)
 	return nil
 }

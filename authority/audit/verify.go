@@ -13,7 +13,7 @@ type Report struct {
 	Records   uint64
 	FirstSeq  uint64 // above 1 when older segments have been moved away
 	Head      Head   // keep it elsewhere to prove later that nothing was cut off
-	TornBytes int64  // an incomplete last line, which the next Open will drop
+	TornBytes int64  // of an incomplete last write, which the next Open will drop
 }
 
 // Verify checks the whole chain in dir without changing anything: form, order and

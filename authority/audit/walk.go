@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 )
@@ -22,7 +23,7 @@ type walk struct {
 	first  uint64 // seq of the first record this walk may yield
 
 	goodBytes int64 // whole good lines in the segment being read
-	tornBytes int64 // an incomplete last line after them
+	tornBytes int64 // of an incomplete last write after them
 	scratch   []byte
 }
 
@@ -56,6 +57,14 @@ func (w *walk) segment(s segment, last bool, keep func([]byte) error, visit func
 		broken := func(why error) error { return &BrokenError{File: s.name, Line: line, Seq: w.seq, Err: why} }
 		raw, err := r.ReadSlice('\n')
 		switch {
+		case last && line > 1 && bytes.IndexByte(raw, 0) >= 0:
+			// No line holds a zero: this is the reserved space, or a write that a crash
+			// left incomplete in it.
+			if w.tornBytes, err = torn(f, w.goodBytes); err != nil {
+				return broken(err)
+			}
+			w.done++
+			return nil
 		case errors.Is(err, io.EOF) && line == 1:
 			return broken(errors.New("is not there: the segment has no header"))
 		case errors.Is(err, io.EOF) && len(raw) == 0:
@@ -83,6 +92,55 @@ func (w *walk) segment(s segment, last bool, keep func([]byte) error, visit func
 			if err := keep(raw); err != nil {
 				return err
 			}
+		}
+	}
+}
+
+var errHole = errors.New("is followed by neither lines nor reserved space: it was altered")
+
+// torn judges the end of the last segment, from the end of its last good line on, and
+// returns the size of the incomplete write there: 0 when all is reserved space.
+//
+// Such a write is the last one of the file and no longer than maxCommitBytes. Of its
+// sectors each is on the disk as it was written, or still zero; so the zeros begin
+// where a sector does, or where the write did, and go on to the end of a sector. Bits
+// that flipped in acknowledged lines do not look like this. Someone who can write to
+// the disk can make it look so, and cut lines off with that, as by shortening the file.
+func torn(f io.ReaderAt, from int64) (int64, error) {
+	rest := io.NewSectionReader(f, from, math.MaxInt64-from)
+	head := make([]byte, maxCommitBytes)
+	n, err := io.ReadFull(rest, head)
+	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.EOF) {
+		return 0, err
+	}
+	write := bytes.TrimRight(head[:n], "\x00")
+	if err := onlyZeros(rest); err != nil {
+		return 0, err
+	}
+	start := bytes.IndexByte(write, 0)
+	if start < 0 {
+		return int64(len(write)), nil // a beginning, or nothing
+	}
+	if begin := from + int64(start); start > 0 && begin%sectorBytes != 0 {
+		return 0, errHole
+	}
+	end := (from+int64(start))/sectorBytes*sectorBytes + sectorBytes - from
+	if int64(len(write)) < end || len(bytes.TrimRight(write[start:end], "\x00")) > 0 {
+		return 0, errHole
+	}
+	return int64(len(write)), nil
+}
+
+func onlyZeros(r io.Reader) error {
+	for b := make([]byte, len(zeros)); ; {
+		n, err := r.Read(b)
+		switch {
+		case !bytes.Equal(b[:n], zeros[:n]):
+			return errHole
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return err
 		}
 	}
 }
