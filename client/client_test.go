@@ -272,3 +272,22 @@ func TestTokenFile(t *testing.T) {
 		t.Errorf("a damaged file: %v", err)
 	}
 }
+
+// TestPatience: whoever has another way to stop a key does not look for a leader until
+// the time is up.
+func TestPatience(t *testing.T) {
+	n := startNode(t, refusing(wire.NotLeader))
+	c := newClient(t, Config{Addrs: []string{n.URL}, Timeout: time.Minute})
+	began := time.Now()
+	_, err := c.Revoke(context.Background(), "ci", wire.Revoke{Reason: "keyCompromise"}, Patience(300*time.Millisecond))
+	var gone *Unavailable
+	if !errors.As(err, &gone) || wire.CodeOf(err) != wire.NotLeader {
+		t.Errorf("without a leader: %v", err)
+	}
+	if took := time.Since(began); took < 300*time.Millisecond || took > 30*time.Second {
+		t.Errorf("gave up after %s", took)
+	}
+	if len(n.requests()) < 2 {
+		t.Error("asked only once: an election takes a moment")
+	}
+}

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -57,6 +58,8 @@ func clusterView(cl *wire.Cluster) (view, error) {
 	if err != nil {
 		return v, err
 	}
+	lease, age := cl.Settings.SigningTerms()
+	fields["lease"], fields["request_age"] = lease.String(), age.String()
 	for _, name := range sortedKeys(fields) {
 		v.pair(name, cell(fields[name]))
 	}
@@ -75,6 +78,15 @@ func settingFields(set lifecycle.Settings) (map[string]any, error) {
 	return fields, nil
 }
 
+// termSettings are left out of the answer while they have their defaults.
+var termSettings = []string{"lease", "request_age"}
+
+func settingNames(fields map[string]any) []string {
+	names := append(sortedKeys(fields), termSettings...)
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
 func setCluster(s *session) error {
 	c, err := s.client()
 	if err != nil {
@@ -91,8 +103,9 @@ func setCluster(s *session) error {
 	for _, a := range s.Args().Slice() {
 		name, value, found := strings.Cut(a, "=")
 		old, known := fields[name]
+		known = known || slices.Contains(termSettings, name)
 		if !found || !known {
-			return usagef("%q: write it like max_token_ttl=90d; the settings are %s", a, strings.Join(sortedKeys(fields), ", "))
+			return usagef("%q: write it like max_token_ttl=90d; the settings are %s", a, strings.Join(settingNames(fields), ", "))
 		}
 		fields[name] = value
 		if _, is := old.(bool); is {

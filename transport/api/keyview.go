@@ -125,7 +125,8 @@ func revocation(r *lifecycle.Revocation) *wire.Revocation {
 	if r == nil {
 		return nil
 	}
-	return &wire.Revocation{Reason: r.Reason, At: wire.Time(r.At), By: r.By, CompromisedSince: wire.Time(r.CompromisedSince), Comment: r.Comment, Index: r.Index}
+	return &wire.Revocation{Reason: r.Reason, At: wire.Time(r.At), By: r.By, CompromisedSince: wire.Time(r.CompromisedSince), Comment: r.Comment, Index: r.Index,
+		FencedAt: wire.Time(r.FencedAt), SettledAt: wire.Time(r.SettledAt)}
 }
 
 func labels(list []lifecycle.Label) map[string]string {

@@ -52,7 +52,14 @@ func (d *describer) operation(r *route) object {
 		params = append(params, parameter("path", "name", true))
 	}
 	for _, q := range r.query {
-		params = append(params, parameter("query", q, false))
+		p := parameter("query", q, false)
+		if q == wire.QueryWait && r.levels != nil {
+			p["schema"].(object)["enum"] = r.levels
+		}
+		if q == wire.QueryWait && r.level != "" {
+			p["schema"].(object)["default"] = r.level
+		}
+		params = append(params, p)
 	}
 	switch r.kind {
 	case change:

@@ -83,7 +83,8 @@ func (r *route) waits(k command.Kind) *route {
 	}
 	return r
 }
-func (r *route) sends(media string) *route { r.media, r.out = media, nil; return r }
+func (r *route) until(levels []authority.Level) *route { r.levels = levels; return r }
+func (r *route) sends(media string) *route             { r.media, r.out = media, nil; return r }
 
 // nothing is the body of a verb without arguments.
 type nothing struct{}
@@ -165,7 +166,7 @@ func nodeRoutes() []*route {
 func recordRoutes() []*route {
 	return []*route{
 		reading[wire.List[wire.Operation]]("operation.list", wire.PathOperations, "Remembered requests, newest first", (*call).listOperations, with(paged, wire.QueryActor)...),
-		reading[wire.Operation]("operation.show", wire.PathOperation, "What became of a request", (*call).showOperation, wire.QueryWait, wire.QueryWithin),
+		reading[wire.Operation]("operation.show", wire.PathOperation, "What became of a request", (*call).showOperation, wire.QueryWait, wire.QueryWithin).until(authority.AllLevels),
 		reading[wire.List[wire.Event]]("event.list", wire.PathEvents, "Events: a page, a long poll with wait, or a stream for Accept: text/event-stream", (*call).events,
 			with(paged, wire.QueryFrom, wire.QueryKey, wire.QueryKind, wire.QueryWait)...),
 		reading[wire.List[wire.LogEntry]]("log.list", wire.PathLog, "Leaves of the lifecycle log", (*call).listLog, with(paged, wire.QueryFrom)...),

@@ -158,14 +158,14 @@ func (c *call) leases() string {
 			continue
 		}
 		switch h, heard := health[n.ID]; {
+		case h.LeaseUsable && h.LeaseExpires != nil: // also of a node that is not heard any more
+			parts = append(parts, fmt.Sprintf("%s at %s", n.Name, wire.AsTime(c.Clock().Add(*h.LeaseExpires))))
 		case !heard || h.State == unreachable:
 			parts = append(parts, n.Name+" is not heard from here")
-		case !h.LeaseUsable:
-			parts = append(parts, n.Name+" holds none")
-		case h.LeaseExpires == nil:
+		case h.LeaseUsable:
 			parts = append(parts, n.Name+" holds one")
 		default:
-			parts = append(parts, fmt.Sprintf("%s at %s", n.Name, wire.AsTime(c.Clock().Add(*h.LeaseExpires))))
+			parts = append(parts, n.Name+" holds none")
 		}
 	}
 	return strings.Join(parts, ", ")

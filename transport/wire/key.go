@@ -29,6 +29,8 @@ type Revocation struct {
 	CompromisedSince Time             `json:"compromised_since,omitzero"`
 	Comment          string           `json:"comment,omitempty"`
 	Index            uint64           `json:"index"`
+	FencedAt         Time             `json:"fenced_at,omitzero"`  // since when no correct node signs with it
+	SettledAt        Time             `json:"settled_at,omitzero"` // since when no client of ours accepts such a signature
 }
 
 // Key is what `key show` answers.
