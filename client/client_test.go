@@ -277,7 +277,7 @@ func TestTokenFile(t *testing.T) {
 // the time is up.
 func TestPatience(t *testing.T) {
 	n := startNode(t, refusing(wire.NotLeader))
-	c := newClient(t, Config{Addrs: []string{n.URL}, Timeout: time.Minute})
+	c := newClient(t, Config{Addrs: []string{n.URL, deadAddr(t)}, Timeout: time.Minute}) // the quorum is lost because nodes are
 	began := time.Now()
 	_, err := c.Revoke(context.Background(), "ci", wire.Revoke{Reason: "keyCompromise"}, Patience(300*time.Millisecond))
 	var gone *Unavailable
@@ -286,6 +286,9 @@ func TestPatience(t *testing.T) {
 	}
 	if took := time.Since(began); took < 300*time.Millisecond || took > 30*time.Second {
 		t.Errorf("gave up after %s", took)
+	}
+	if gone != nil && len(gone.Tried) != 2 {
+		t.Errorf("tried %q: each outcome once", gone.Tried)
 	}
 	if len(n.requests()) < 2 {
 		t.Error("asked only once: an election takes a moment")

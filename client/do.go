@@ -54,7 +54,7 @@ func (c *Client) do(ctx context.Context, cl *call, out any) (io.ReadCloser, erro
 		if dead++; answered {
 			dead = 0
 		}
-		leaderless := cl.patience > 0 && time.Since(began) > cl.patience && wire.CodeOf(t.last) == wire.NotLeader
+		leaderless := cl.patience > 0 && time.Since(began) > cl.patience && wire.CodeOf(t.refused) == wire.NotLeader
 		if leaderless || dead == deadRounds || !t.sleep(ctx, pause) {
 			return nil, t.exhausted(ctx)
 		}
@@ -114,7 +114,8 @@ type trial struct {
 	giveUp    time.Time
 	tried     []string
 	last      error
-	uncertain bool // some attempt may have been carried out
+	refused   error // the last that a node answered: it says more than a line that is dead
+	uncertain bool  // some attempt may have been carried out
 }
 
 // result of one attempt.
@@ -138,6 +139,9 @@ func (t *trial) try(ctx context.Context, base string) result {
 	}
 	if r.err != nil {
 		t.last = r.err
+		if wire.CodeOf(r.err) != "" {
+			t.refused = r.err
+		}
 		t.client.forgetLeader(base)
 		t.tried = append(t.tried, strings.TrimPrefix(strings.TrimPrefix(base, "https://"), "http://")+": "+reason(r.err))
 		t.client.log.DebugContext(ctx, "attempt failed", "node", base, "request_id", t.call.requestID, "retry", r.retry, "err", r.err)
@@ -161,19 +165,30 @@ func (t *trial) verdict(err error) error {
 // exhausted is the error of a call that no node answered for good.
 func (t *trial) exhausted(ctx context.Context) error {
 	err := t.last
+	if t.refused != nil {
+		err = t.refused
+	}
 	if ctx.Err() != nil {
 		err = errors.Join(ctx.Err(), err)
 	}
 	if t.uncertain && t.call.mutation {
 		return &OutcomeUnknown{RequestID: t.call.requestID, Err: err}
 	}
-	if n := len(t.tried); n > maxTried {
-		t.tried = t.tried[n-maxTried:]
-	}
-	return &Unavailable{Tried: slices.Compact(t.tried), Err: err}
+	return &Unavailable{Tried: lastOf(t.tried), Err: err}
 }
 
 const maxTried = 8 // of the attempts, the last few tell enough
+
+// lastOf is the end of a list of attempts, each outcome once.
+func lastOf(tried []string) (out []string) {
+	for i := len(tried) - 1; i >= 0 && len(out) < maxTried; i-- {
+		if !slices.Contains(out, tried[i]) {
+			out = append(out, tried[i])
+		}
+	}
+	slices.Reverse(out)
+	return out
+}
 
 // sleep waits a little less or more than pause, so that callers do not come back
 // all at once. It reports false when the time is up.

@@ -52,7 +52,7 @@ func (e *OutcomeUnknown) Unwrap() error { return e.Err }
 // Unavailable is returned when no node carried the request out and nothing was done.
 type Unavailable struct {
 	Tried []string // "host:port: why", in the order of the attempts
-	Err   error    // of the last attempt
+	Err   error    // the last refusal, or of the last attempt when no node answered
 }
 
 func (e *Unavailable) Error() string {

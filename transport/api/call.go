@@ -153,6 +153,10 @@ func (c *call) openState() (err error) {
 			return err
 		}
 		c.snap, err = c.reader.Read(c.r.Context(), f)
+		if errors.Is(err, ledger.ErrStale) && c.route.anyAge && len(c.r.Header[wire.HeaderConsistency]) == 0 {
+			f.Level = ledger.Stale // and marked so
+			c.snap, err = c.reader.Read(c.r.Context(), f)
+		}
 		return err
 	case sign:
 		f, err := transport.ParseFreshness(c.r.Header, true)

@@ -33,6 +33,7 @@ type route struct {
 	ifMatch bool              // needs If-Match
 	levels  []authority.Level // that ?wait= may name
 	level   authority.Level   // to wait for when ?wait= names none, "" = none
+	anyAge  bool              // answered from an old state too, marked, unless the caller asks for more
 	media   string            // of the answer, "" = JSON
 	handle  func(*call) (any, error)
 
@@ -84,6 +85,7 @@ func (r *route) waits(k command.Kind) *route {
 	return r
 }
 func (r *route) until(levels []authority.Level) *route { r.levels = levels; return r }
+func (r *route) old() *route                           { r.anyAge = true; return r }
 func (r *route) sends(media string) *route             { r.media, r.out = media, nil; return r }
 
 // nothing is the body of a verb without arguments.
@@ -173,7 +175,7 @@ func recordRoutes() []*route {
 		reading[wire.List[wire.AuditRecord]]("audit.list", wire.PathAudit, "Records of this node's audit journal", (*call).listAudit,
 			with(paged, wire.QueryKey, wire.QueryVersion, wire.QueryKID, wire.QueryActor, wire.QueryNode, wire.QuerySince, wire.QueryUntil)...),
 		reading[wire.AuditCheck]("audit.check", wire.PathAuditCheck, "Walk along this node's audit chain", (*call).checkAudit),
-		reading[wire.Status]("status", wire.PathStatus, "The cluster as this node sees it, problems first", (*call).showStatus),
+		reading[wire.Status]("status", wire.PathStatus, "The cluster as this node sees it, problems first", (*call).showStatus).old(),
 		reading[wire.List[wire.InventoryItem]]("report.inventory", wire.PathInventory, "Every instance of every key, as JSON or CSV", (*call).inventory, with(paged, queryFormat)...),
 		reading[nothing]("snapshot.save", wire.PathSnapshot, "A snapshot of the state", (*call).saveSnapshot).sends(wire.TypeBinary),
 	}

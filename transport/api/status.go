@@ -108,7 +108,8 @@ func (p *problems) nodes(leader lifecycle.NodeID) {
 		p.status.Format.CanRaiseTo = max(canRaise, p.status.Format.Current)
 	}
 	if leader == "" {
-		p.add(wire.Critical, "no_leader", "", "chancery status --watch", "no leader is known here: nothing can be changed, and signing ends with the bound of reads")
+		p.add(wire.Critical, "no_leader", "", "bring a majority of the voters back; to stop a node from signing now, on it: chancery seal --local --reason R",
+			"no leader is known here: nothing can be changed, and each node signs until its lease ends")
 	}
 }
 

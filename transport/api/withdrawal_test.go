@@ -400,3 +400,17 @@ func TestWithdrawalMetrics(t *testing.T) {
 		t.Errorf("observed %v", seen)
 	}
 }
+
+// TestStatusOfAnOldState: a cluster in trouble is what one looks at the status for. It
+// is answered from what is there, marked, unless the caller asks for more.
+func TestStatusOfAnOldState(t *testing.T) {
+	n := start(t)
+	n.ledger.SetStale(true)
+	s := get[wire.Status](t, n.ask("admin", "GET", wire.PathStatus, nil))
+	if s.Freshness != wire.Stale {
+		t.Errorf("freshness = %s", s.Freshness)
+	}
+	refused(t, n.ask("admin", "GET", wire.PathStatus, nil, wire.HeaderConsistency, wire.Bounded), wire.IsStale)
+	refused(t, n.ask("admin", "GET", wire.PathKeys, nil), wire.IsStale)
+	refused(t, n.ask("nobody", "GET", wire.PathStatus, nil), wire.Denied)
+}
