@@ -61,26 +61,6 @@ func health(r cluster.Report, state string, heard bool) api.NodeHealth {
 	return h
 }
 
-// fencing is how far the fence of an entry is with each node, while this one drives it.
-func (d *Daemon) fencing(index uint64) []api.FenceProgress {
-	ends := d.node.Fencing(index)
-	if ends == nil {
-		return nil
-	}
-	now := time.Now()
-	out := make([]api.FenceProgress, 0, len(ends))
-	for _, e := range ends {
-		p := api.FenceProgress{Node: e.Node, Outcome: e.Outcome}
-		if e.Outcome == "" {
-			p.By = now.Add(e.Left)
-		} else {
-			p.At = time.UnixMilli(int64(e.At))
-		}
-		out = append(out, p)
-	}
-	return out
-}
-
 // maySign says whether a node may release signatures, as far as it is known: it said so
 // itself, a while ago.
 func maySign(r cluster.Report, heard bool) (usable bool, why string) {
