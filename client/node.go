@@ -55,6 +55,11 @@ func (c *Client) Quarantine(ctx context.Context, name string, q wire.Quarantine,
 	return c.operate(ctx, wire.PathQuarantine, name, q, opts)
 }
 
+// Unseal lets a node sign again that was sealed on its own machine.
+func (c *Client) Unseal(ctx context.Context, name string, u wire.Unseal, opts ...Option) (*wire.Operation, error) {
+	return c.operate(ctx, wire.PathUnseal, name, u, opts)
+}
+
 // RemoveNode takes a quarantined node out.
 func (c *Client) RemoveNode(ctx context.Context, name string, r wire.RemoveNode, opts ...Option) (*wire.Operation, error) {
 	return c.operate(ctx, wire.PathRemoveNode, name, r, opts)

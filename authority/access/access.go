@@ -39,6 +39,7 @@ const (
 	TokenEdit     Verb = "token.write"
 	NodeRead      Verb = "node.read"
 	NodeEdit      Verb = "node.write"
+	NodeUnseal    Verb = "node.unseal"
 	ClusterRead   Verb = "cluster.read"
 	ClusterEdit   Verb = "cluster.write"
 	SnapshotSave  Verb = "snapshot.save"
@@ -47,7 +48,7 @@ const (
 // Verbs lists every verb, keys first.
 var Verbs = []Verb{KeyCreate, KeyRead, KeyRotate, KeyActivate, KeySuspend, KeyResume, KeyDeactivate, KeyRevoke, KeyDestroy,
 	KeyPolicy, KeySign, KeyVerify, StatusRead, LogRead, AuditRead, ReportRead, PrincipalRead, PrincipalEdit, TokenSelf, TokenEdit,
-	NodeRead, NodeEdit, ClusterRead, ClusterEdit, SnapshotSave}
+	NodeRead, NodeEdit, NodeUnseal, ClusterRead, ClusterEdit, SnapshotSave}
 
 // scope says what a verb is about: one key, or the cluster as a whole.
 type scope uint8
@@ -86,6 +87,7 @@ var rules = map[Verb]rule{
 	TokenEdit:     {aboutCluster, []lifecycle.Role{lifecycle.Admin}},
 	NodeRead:      {aboutCaller, lifecycle.Roles},
 	NodeEdit:      {aboutCluster, []lifecycle.Role{lifecycle.Admin}},
+	NodeUnseal:    {aboutCluster, []lifecycle.Role{lifecycle.Admin}},
 	ClusterRead:   {aboutCaller, lifecycle.Roles},
 	ClusterEdit:   {aboutCluster, []lifecycle.Role{lifecycle.Admin}},
 	SnapshotSave:  {aboutCluster, []lifecycle.Role{lifecycle.Admin}},

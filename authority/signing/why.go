@@ -33,7 +33,7 @@ func whyNotHere(v *state.View, k *lifecycle.Key, ver *lifecycle.Version, mine *l
 	hint := "try another node"
 	var can []string
 	for _, i := range v.Instances(k.ID, ver.Number) {
-		if other := v.Node(i.Node); i.MaySign(ver) && other != nil && other.Signs() {
+		if other := v.Node(i.Node); i.MaySign(ver) && other != nil && other.Signs() && other.SealedFor(k.ID) == nil {
 			can = append(can, other.Name)
 		}
 	}

@@ -229,4 +229,7 @@ func (d *Dir) Audit() string { return d.path("audit") }
 func (d *Dir) Keys() string { return d.path("keys") }
 
 // AdminSocket is where `chancery seal --local` and `node rebuild` find the process.
-func (d *Dir) AdminSocket() string { return d.path("admin.sock") }
+func (d *Dir) AdminSocket() string { return AdminSocket(d.root) }
+
+// AdminSocket is that of the data directory root, for those who do not open it.
+func AdminSocket(root string) string { return filepath.Join(root, "admin.sock") }

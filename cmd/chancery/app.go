@@ -21,7 +21,7 @@ func clientCommands() []*cli.Command {
 	return []*cli.Command{
 		keyCommand(), signCommand(), verifyCommand(), jwtCommand(),
 		principalCommand(), tokenCommand(), loginCommand(), authCommand(),
-		nodeCommand(), clusterCommand(),
+		nodeCommand(), unsealCommand(), clusterCommand(),
 		waitCommand(), operationsCommand(), eventsCommand(), logCommand(), auditCommand(),
 		reportCommand(), statusCommand(), snapshotCommand(), restoreCommand(), recoverCommand(),
 		contextCommand(), completionCommand(), versionCommand(), helpCommand(),

@@ -99,6 +99,9 @@ func showNode(s *session) error {
 	v.pair("version", n.Version)
 	v.pair("driver", n.Driver)
 	v.pair("joined", when(n.Joined.At))
+	for _, seal := range n.Seals {
+		v.pair("seal "+seal.ID, sealText(seal))
+	}
 	if n.RemovedAt != 0 {
 		v.pair("removed", when(n.RemovedAt))
 	}

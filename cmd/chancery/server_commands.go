@@ -6,6 +6,6 @@ import "github.com/urfave/cli/v2"
 
 // serverCommands are the commands that run, prepare or repair a node.
 func serverCommands() []*cli.Command {
-	return []*cli.Command{devCommand(), keystoreCommand(), initCommand(), serverCommand(), joinCommand(),
+	return []*cli.Command{devCommand(), keystoreCommand(), initCommand(), serverCommand(), joinCommand(), sealCommand(),
 		{Name: "node", Subcommands: []*cli.Command{rebuildCommand()}}}
 }

@@ -22,6 +22,12 @@ func (d *Daemon) hold() string {
 	if d.releasing.Load() == nil {
 		return "it is starting"
 	}
+	if why := sealedWhole(d.seals); why != "" {
+		return why
+	}
+	if d.provision.State().Wiped {
+		return "its partition of the key store is empty, and should not be: put the device back that holds its keys"
+	}
 	if leaf := d.renewal.current.Load().Leaf; time.Now().After(leaf.NotAfter) {
 		return fmt.Sprintf("its node certificate expired at %s", leaf.NotAfter.UTC().Format(time.RFC3339))
 	}

@@ -23,6 +23,7 @@ import (
 	"github.com/chancery-project/chancery/authority/provision"
 	"github.com/chancery-project/chancery/authority/publish"
 	"github.com/chancery-project/chancery/authority/rotation"
+	"github.com/chancery-project/chancery/authority/seal"
 	"github.com/chancery-project/chancery/authority/signing"
 	"github.com/chancery-project/chancery/cluster"
 	"github.com/chancery-project/chancery/fsm/ledger"
@@ -58,6 +59,8 @@ type Daemon struct {
 	status    *statusKeeper
 	caches    caches
 	api       *api.API
+	seals     *seal.List
+	admin     *http.Server
 	cancel    context.CancelFunc
 	running   sync.WaitGroup
 	seeds     map[lifecycle.NodeID]cluster.Seed // the members as last written; introduce's own
@@ -107,6 +110,9 @@ func (d *Daemon) start(ctx context.Context) (err error) {
 	if _, err = d.journal.Append(ctx, audit.Record{Kind: audit.Start, Detail: "version " + d.version}); err != nil {
 		return fmt.Errorf("write the first audit record: %w", err)
 	}
+	if d.seals, err = openSeals(d.place); err != nil {
+		return err
+	}
 	if err = d.startCluster(); err != nil {
 		return err
 	}
@@ -115,6 +121,10 @@ func (d *Daemon) start(ctx context.Context) (err error) {
 	if err = d.startAuthority(background); err != nil {
 		return err
 	}
+	if err = d.startAdmin(); err != nil {
+		return err
+	}
+	d.background(func() { d.tendSeals(background) })
 	if err = d.startPeers(); err != nil {
 		return err
 	}
@@ -215,7 +225,7 @@ func (d *Daemon) startAuthority(ctx context.Context) (err error) {
 		return err
 	}
 	d.signer = signing.New(signing.Config{Ledger: d.node, Lease: d.node, Store: d.store, Audit: d.journal, Clock: time.Now, Elapsed: elapsed, Usable: d.usable,
-		Record: d.reporter.recordSignatures})
+		Record: d.reporter.recordSignatures, Sealed: d.seals.Covering})
 	d.releasing.Store(d.signer)
 	d.provision.Start(ctx)
 	d.background(d.provision.Wait)
@@ -302,6 +312,9 @@ func (d *Daemon) stop(clean bool) error {
 	}
 	if d.cancel != nil {
 		d.cancel()
+	}
+	if d.admin != nil {
+		note(d.admin.Close())
 	}
 	if d.peers != nil {
 		note(d.peers.Close())

@@ -30,6 +30,7 @@ const (
 	verbRenew     = "renew-certificate"
 	verbGossipKey = "gossip-key"
 	verbRecord    = "record-signatures"
+	verbSeal      = "report-seal"
 
 	verbRenewStatus = "renew-status"
 )
@@ -70,6 +71,9 @@ func serveVerbs(s *peer.Server, n *cluster.Node, svc *authority.Service, i *issu
 	})
 	peer.Handle(s, verbRecord, func(ctx context.Context, from peer.From, req command.RecordSignatures) (state.Outcome, error) {
 		return svc.Peer(from.Node, from.Remote).RecordSignatures(ctx, &req)
+	})
+	peer.Handle(s, verbSeal, func(ctx context.Context, from peer.From, req command.ReportSeal) (state.Outcome, error) {
+		return svc.Peer(from.Node, from.Remote).ReportSeal(ctx, &req)
 	})
 	peer.Handle(s, verbRenew, i.renew)
 	peer.Handle(s, verbRenewStatus, i.renewStatus)

@@ -41,10 +41,18 @@ func (c *ReportSeal) Check() error {
 type LiftSeal struct {
 	Node lifecycle.NodeID `cbor:"1,keyasint"`
 	ID   string           `cbor:"2,keyasint"`
+
+	Reason string `cbor:"3,keyasint,omitempty"`
 }
 
-func (*LiftSeal) Kind() Kind     { return KindLiftSeal }
-func (c *LiftSeal) Check() error { return checkSealName(c.Node, c.ID) }
+func (*LiftSeal) Kind() Kind { return KindLiftSeal }
+
+func (c *LiftSeal) Check() error {
+	if err := checkSealName(c.Node, c.ID); err != nil {
+		return err
+	}
+	return text("reason", c.Reason, false)
+}
 
 func checkSealName(node lifecycle.NodeID, id string) error {
 	if err := lowerHex("seal id", id, 16); err != nil {

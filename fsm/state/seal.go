@@ -52,6 +52,6 @@ func (x *tx) liftSeal(c *command.LiftSeal) Outcome {
 	lifted := n.Seal(c.ID)
 	lifted.LiftedAt, lifted.LiftedBy = x.now(), x.head.Actor
 	x.putNode(n)
-	x.record(Leaf{Kind: "node.unsealed", Key: lifted.Key, Node: n.ID, Before: c.ID, Detail: n.Name})
+	x.record(Leaf{Kind: "node.unsealed", Key: lifted.Key, Node: n.ID, Before: c.ID, Reason: c.Reason, Detail: n.Name})
 	return Outcome{Subject: n.Name}
 }

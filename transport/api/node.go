@@ -15,11 +15,27 @@ import (
 func (c *call) node(n *lifecycle.Node) wire.Node {
 	w := wire.Node{Name: n.Name, ID: string(n.ID), Incarnation: n.Incarnation, Status: n.Status, Roles: nodeRoleNames(n),
 		Leader: c.Service.Ledger().Leadership().Leader == n.ID, Addrs: n.Addrs, Version: n.Version, Driver: n.Driver, MaxFormat: n.MaxFormat,
-		Joined: origin(n.Joined), RemovedAt: wire.Time(n.RemovedAt)}
+		Joined: origin(n.Joined), RemovedAt: wire.Time(n.RemovedAt), Seals: seals(n)}
 	if f := c.snap.Fence(n.QuarantineIndex); f != nil && n.Status == lifecycle.Quarantined {
 		w.Fence = &wire.Reached{At: wire.Time(f.FencedAt), Index: f.FencedIndex, By: wire.Time(c.withdrawal(c.snap.View, f).FencedBy)}
 	}
 	return w
+}
+
+func seals(n *lifecycle.Node) (out []wire.Seal) {
+	for _, s := range n.Seals {
+		out = append(out, wire.Seal{ID: s.ID, Key: string(s.Key), Reason: s.Reason, At: wire.Time(s.At), By: s.By, LiftedAt: wire.Time(s.LiftedAt), LiftedBy: s.LiftedBy})
+	}
+	return out
+}
+
+func (c *call) unsealNode(in *wire.Unseal) (any, error) {
+	req, err := c.request(in)
+	if err != nil {
+		return nil, err
+	}
+	r, err := c.Service.UnsealNode(c.r.Context(), req, c.name(), in.ID, in.Reason)
+	return c.operation(asked{verb: "node unseal", kind: command.KindLiftSeal, subject: c.name(), comment: in.Reason}, r, err)
 }
 
 func nodeRoleNames(n *lifecycle.Node) []string {

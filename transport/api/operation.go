@@ -171,7 +171,7 @@ var verbs = map[command.Kind]string{
 	command.KindRevoke: "revoke", command.KindScheduleDestroy: "destroy", command.KindSetPolicy: "policy set",
 	command.KindWithdrawVersion: "withdraw", command.KindAddPrincipal: "principal add", command.KindRevokePrincipal: "principal revoke",
 	command.KindAddToken: "token create", command.KindRevokeToken: "token revoke", command.KindAddJoinToken: "node token",
-	command.KindSetNodeRoles: "node promote", command.KindSetNodeStatus: "node status", command.KindSetSettings: "cluster set",
+	command.KindSetNodeRoles: "node promote", command.KindSetNodeStatus: "node status", command.KindLiftSeal: "node unseal", command.KindSetSettings: "cluster set",
 }
 
 // stored renders a remembered request. Its details come out of the lifecycle log.

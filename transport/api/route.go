@@ -157,6 +157,7 @@ func nodeRoutes() []*route {
 		changing("node.token", wire.PathJoinTokens, "Let one node in", (*call).createJoinToken).answers(of[wire.JoinToken]()),
 		changing("node.promote", wire.PathPromote, "Give a node a vote, or let it sign", (*call).promoteNode).waits(command.KindSetNodeRoles),
 		changing("node.quarantine", wire.PathQuarantine, "Stop a node from signing, or take that back", (*call).quarantineNode).waits(command.KindSetNodeStatus),
+		changing("node.unseal", wire.PathUnseal, "Let a node sign again that was sealed on its own machine", (*call).unsealNode),
 		changing("node.remove", wire.PathRemoveNode, "Take a node out", (*call).removeNode).waits(command.KindSetNodeStatus),
 		changing("node.rebuild", wire.PathRebuild, "Let a node with a wiped data directory come back", (*call).rebuildNode),
 		changing("cluster.transfer-leader", wire.PathTransferLeader, "Hand leadership over", (*call).transferLeader),

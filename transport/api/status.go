@@ -100,6 +100,9 @@ func (p *problems) nodes(leader lifecycle.NodeID) {
 		if n.Status == lifecycle.Quarantined {
 			p.add(wire.Warning, "node_quarantined", n.Name, "chancery node remove "+n.Name, "%s is quarantined and does not sign", n.Name)
 		}
+		for _, s := range n.Seals {
+			p.sealed(n, s)
+		}
 		if p.known.Nodes != nil {
 			p.health(n, h, heard)
 		}
@@ -111,6 +114,18 @@ func (p *problems) nodes(leader lifecycle.NodeID) {
 		p.add(wire.Critical, "no_leader", "", "bring a majority of the voters back; to stop a node from signing now, on it: chancery seal --local --reason R",
 			"no leader is known here: nothing can be changed, and each node signs until its lease ends")
 	}
+}
+
+// sealed names an order given on a node's own machine that holds.
+func (p *problems) sealed(n *lifecycle.Node, s lifecycle.Seal) {
+	if s.LiftedAt != 0 {
+		return
+	}
+	what := "nothing"
+	if s.Key != "" {
+		what = "nothing with " + string(s.Key)
+	}
+	p.add(wire.Warning, "node_sealed", n.Name, "chancery unseal "+n.Name+" --id "+s.ID+" --reason TEXT", "%s signs %s: sealed at %s by %s: %s", n.Name, what, s.At, s.By, s.Reason)
 }
 
 func nodeStatus(n *lifecycle.Node, h NodeHealth, heard bool, leader lifecycle.NodeID) wire.NodeStatus {

@@ -16,6 +16,7 @@ type Node struct {
 	MaxFormat   uint64               `json:"max_format"`
 	Joined      Origin               `json:"joined"`
 	RemovedAt   Time                 `json:"removed_at"`
+	Seals       []Seal               `json:"seals,omitempty"`
 	Fence       *Reached             `json:"fence,omitempty"` // of its quarantine: since when it has certainly stopped signing
 	Position    *Position            `json:"position,omitempty"`
 }
@@ -45,6 +46,23 @@ type Promote struct {
 type Quarantine struct {
 	Reason  string `json:"reason,omitempty"`
 	Release bool   `json:"release,omitempty"`
+}
+
+// Seal is an order, given on a node's own machine, that it must not sign.
+type Seal struct {
+	ID       string `json:"id"`
+	Key      string `json:"key,omitempty"` // "" = every key
+	Reason   string `json:"reason"`
+	At       Time   `json:"at"`
+	By       string `json:"by"`
+	LiftedAt Time   `json:"lifted_at"` // null = it holds
+	LiftedBy string `json:"lifted_by,omitempty"`
+}
+
+// Unseal lets a sealed node sign again.
+type Unseal struct {
+	ID     string `json:"id,omitempty"` // "" = its only seal
+	Reason string `json:"reason"`
 }
 
 // RemoveNode takes a quarantined node out of the cluster; lost says that its key

@@ -39,6 +39,7 @@ const (
 	PathJoinTokens     = "/v1/node-tokens"
 	PathPromote        = "/v1/nodes/{name}/promote"
 	PathQuarantine     = "/v1/nodes/{name}/quarantine"
+	PathUnseal         = "/v1/nodes/{name}/unseal"
 	PathRemoveNode     = "/v1/nodes/{name}/remove"
 	PathRebuild        = "/v1/nodes/{name}/rebuild"
 	PathTransferLeader = "/v1/cluster/transfer-leader"
