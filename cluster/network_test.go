@@ -5,18 +5,21 @@ import (
 	"errors"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/chancery-project/chancery/cluster/lease"
 	"github.com/chancery-project/chancery/fsm/lifecycle"
 )
 
-// path says which messages a cut concerns: those of raft, or the calls of Peers.
+// path says which messages a cut concerns: those of raft, or the calls of Peers; or
+// of raft only those that carry entries.
 type path int
 
 const (
 	raftPath path = 1 << iota
 	peerPath
+	entryPath
 	bothPaths = raftPath | peerPath
 )
 
@@ -31,6 +34,8 @@ type network struct {
 	alone  map[*member]bool
 	conns  map[net.Conn][2]*member // who dialled whom
 	asked  map[*member]int         // questions a member has put to others
+
+	starved atomic.Int64 // small messages that went over links which starve
 }
 
 func newNetwork() *network {
@@ -85,13 +90,30 @@ func (w *network) dial(from *member, address string, node lifecycle.NodeID, time
 		_ = c.Close()
 		return nil, errCut
 	}
-	return &wire{Conn: c, network: w}, nil
+	return &wire{Conn: c, network: w, from: from, to: to}, nil
 }
 
 // wire forgets itself when it is closed.
 type wire struct {
 	net.Conn
-	network *network
+	network  *network
+	from, to *member
+}
+
+// heartbeatBytes is more than a heartbeat has (185), and less than any entry with
+// its envelope (370 and more).
+const heartbeatBytes = 300
+
+// Write sends one message; a link that starves lets only small ones through.
+func (c *wire) Write(b []byte) (int, error) {
+	if c.network.blocked(c.from, c.to, entryPath) {
+		if len(b) > heartbeatBytes {
+			_ = c.Close()
+			return 0, errCut
+		}
+		c.network.starved.Add(1)
+	}
+	return c.Conn.Write(b)
 }
 
 func (c *wire) Close() error {

@@ -194,6 +194,32 @@ func TestStarvedReplication(t *testing.T) {
 	}
 }
 
+// TestHeartbeatsAreNoFreshness lets a follower hear its leader as ever, and keeps the
+// entries from it: it has no reason to ask for an election, and must not say good.
+func TestHeartbeatsAreNoFreshness(t *testing.T) {
+	l := newCluster(t, 3)
+	leader := l.leader()
+	f := l.others(leader)[0]
+	l.awaitFresh(f)
+	l.network.cut(entryPath, leader, f)
+	token, _ := l.writeAmong(l.others(f)...)
+	heard := l.network.starved.Load()
+	l.eventually("it goes on hearing heartbeats", func() bool { return l.network.starved.Load() > heard+5 })
+	if lead := f.node.Load().Leadership(); lead.Leader != leader.id {
+		t.Errorf("it follows %q", lead.Leader.Short())
+	}
+	f.pastBound()
+	refusesFresh(t, f)
+	if f.has(token) {
+		t.Fatal("the entry came over a link that carries none")
+	}
+	l.network.heal()
+	l.awaitFresh(f)
+	if !f.has(token) {
+		t.Error("fresh without the entry")
+	}
+}
+
 func TestRestartedAloneIsNeverFresh(t *testing.T) {
 	l := newCluster(t, 3)
 	f := l.others(l.leader())[0]
