@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 )
@@ -80,4 +81,28 @@ func BenchmarkFailover(b *testing.B) {
 		b.StartTimer()
 	}
 	b.ReportMetric(slowest.Seconds(), "max-s")
+}
+
+// BenchmarkFence is from the proposal of a withdrawal to the entry that says that it
+// holds everywhere, as the leader sees it applied.
+func BenchmarkFence(b *testing.B) {
+	l := benchmarkLab(b)
+	l.awaitLease(l.all()...)
+	leader := l.leader()
+	n := leader.node.Load()
+	var took []time.Duration
+	for b.Loop() {
+		b.StopTimer()
+		who := l.principal()
+		began := time.Now()
+		b.StartTimer()
+		index := l.withdraw(who, leader)
+		for at := index; n.View().Fence(index).FencedAt == 0; at = n.View().Position().Index {
+			<-n.Changed(at)
+		}
+		took = append(took, time.Since(began))
+	}
+	slices.Sort(took)
+	b.ReportMetric(float64(took[len(took)/2].Microseconds())/1000, "p50-ms")
+	b.ReportMetric(float64(took[len(took)*99/100].Microseconds())/1000, "p99-ms")
 }

@@ -6,7 +6,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// scrape reads a member's gauges by name.
+// scrape reads a member's gauges and counters by name, and how much its histograms
+// have seen.
 func (m *member) scrape() map[string]float64 {
 	m.lab.t.Helper()
 	r := prometheus.NewPedanticRegistry()
@@ -19,7 +20,8 @@ func (m *member) scrape() map[string]float64 {
 	}
 	out := map[string]float64{}
 	for _, f := range families {
-		out[f.GetName()] = f.GetMetric()[0].GetGauge().GetValue()
+		m := f.GetMetric()[0]
+		out[f.GetName()] = m.GetGauge().GetValue() + m.GetCounter().GetValue() + float64(m.GetHistogram().GetSampleCount())
 	}
 	return out
 }
@@ -35,6 +37,13 @@ func TestMetricsAndStatus(t *testing.T) {
 			return known && s["chancery_cluster_peers_reachable"] == 2
 		})
 	}
+	l.awaitLease(l.all()...)
+	leader.fenced(l.withdraw(l.principal()))
+	l.eventually("the leader has measured a fence", func() bool {
+		s := leader.scrape()
+		return s["chancery_cluster_fence_seconds"] > 0 && s["chancery_cluster_leases_granted_total"] > 0 && s["chancery_cluster_lease_usable"] == 1 &&
+			s["chancery_cluster_fences_open"] == 0
+	})
 	away.stop()
 	leader.pastBound() // which is past reachableFor too
 	l.eventually("one of them is gone", func() bool { return leader.scrape()["chancery_cluster_peers_reachable"] == 1 })

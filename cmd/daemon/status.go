@@ -26,9 +26,23 @@ func (d *Daemon) clusterStatus(context.Context) api.ClusterStatus {
 		if voters[r.Node] {
 			out.Reachable[r.Node] = heard
 		}
-		out.Nodes[r.Node] = health(r, raftState(s, r.Node, d.node.NodeID(), voters[r.Node], heard), heard)
+		h := health(r, raftState(s, r.Node, d.node.NodeID(), voters[r.Node], heard))
+		if r.Node != d.node.NodeID() {
+			h.LeaseUsable, h.LeaseWhy, h.LeaseExpires = leaseOf(r, heard, d.longestLease())
+		}
+		out.Nodes[r.Node] = h
 	}
 	return out
+}
+
+// longestLease is how long a lease may be that is out now.
+func (d *Daemon) longestLease() time.Duration {
+	c := d.node.View().Cluster()
+	if c == nil {
+		return 0
+	}
+	lease, _ := c.LongestTerms()
+	return time.Duration(lease) * time.Millisecond
 }
 
 func raftState(s cluster.Status, id, self lifecycle.NodeID, voter, heard bool) string {
@@ -45,7 +59,7 @@ func raftState(s cluster.Status, id, self lifecycle.NodeID, voter, heard bool) s
 	return "follower"
 }
 
-func health(r cluster.Report, state string, heard bool) api.NodeHealth {
+func health(r cluster.Report, state string) api.NodeHealth {
 	h := api.NodeHealth{State: state, Version: r.Version, AppliedIndex: r.Index, Orphans: r.KeyStore.Orphans, Missing: r.KeyStore.Missing,
 		Keystore: hsm.Health{OK: r.KeyStore.OK, Why: r.KeyStore.Why}, CertExpiresAt: time.UnixMilli(r.CertExpiresMS)}
 	if r.StalenessMS >= 0 {
@@ -54,25 +68,25 @@ func health(r cluster.Report, state string, heard bool) api.NodeHealth {
 	}
 	offset := time.Duration(r.OffsetMS) * time.Millisecond
 	h.ClockOffset = &offset
-	h.LeaseUsable, h.LeaseWhy = maySign(r, heard)
-	if left := time.Duration(r.Lease.ExpiresInMS-r.AgeMS) * time.Millisecond; left > 0 {
-		h.LeaseExpires = &left // also of a node that is not heard: until then it may sign
+	h.LeaseUsable, h.LeaseWhy, h.LeaseExpires = r.Lease.Usable, r.Lease.Why, nil
+	if left := time.Duration(r.Lease.ExpiresInMS) * time.Millisecond; left > 0 {
+		h.LeaseExpires = &left
 	}
 	return h
 }
 
-// maySign says whether a node may release signatures, as far as it is known: it said so
-// itself, a while ago.
-func maySign(r cluster.Report, heard bool) (usable bool, why string) {
-	switch {
-	case !heard && r.Lease.ExpiresInMS > r.AgeMS:
-		return true, ""
-	case !heard:
-		return false, "it is not heard, and its last lease has run out"
-	case r.Lease.Usable && r.Lease.ExpiresInMS <= r.AgeMS:
-		return false, "its lease has run out since it reported"
+// leaseOf is what is known here of another node's lease, longest being what a leader
+// grants. A node reports before it is granted the next lease, so it may sign for as
+// long as that one lasts, whatever it had then; and a node that only others hear has
+// its leases from them.
+func leaseOf(r cluster.Report, heard bool, longest time.Duration) (usable bool, why string, left *time.Duration) {
+	if rest := longest - time.Duration(r.AgeMS)*time.Millisecond; rest > 0 && (r.Lease.Usable || !heard) {
+		return true, "", &rest
 	}
-	return r.Lease.Usable, r.Lease.Why
+	if !heard {
+		return false, "it is not heard here, and what it held when it was has run out", nil
+	}
+	return r.Lease.Usable, r.Lease.Why, nil
 }
 
 // fencing is how far an open fence is with each node, in wall time for people: the
