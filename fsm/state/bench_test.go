@@ -84,6 +84,36 @@ func BenchmarkApply(b *testing.B) {
 	}
 }
 
+// BenchmarkRecordSignatures is what a strict key's signatures cost each node: so many
+// requests of one signature in an entry.
+func BenchmarkRecordSignatures(b *testing.B) {
+	for _, groups := range []int{1, 16, 128} {
+		b.Run(fmt.Sprintf("groups=%d", groups), func(b *testing.B) {
+			w := signWorld(b)
+			c := &command.RecordSignatures{Node: w.nodes[0]}
+			for range groups {
+				c.Groups = append(c.Groups, w.group(1))
+			}
+			entry, err := w.l.Command(c).Encode()
+			if err != nil {
+				b.Fatal(err)
+			}
+			rows := ledgertest.Restore(w.l.Rows())
+			m, err := state.LoadMachine(rows)
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				if o := m.Apply(rows, m.Index()+1, entry); len(o.Groups) != groups || o.Groups[0].Code != "" {
+					b.Fatalf("%+v", o)
+				}
+				m.Seal(rows)
+			}
+		})
+	}
+}
+
 // BenchmarkTrial is what each request pays before it is proposed.
 func BenchmarkTrial(b *testing.B) {
 	m, rows, nodes := loaded(b, 1000)

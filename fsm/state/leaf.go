@@ -52,11 +52,12 @@ func (l *Leaf) fields() []field {
 		}
 		return strconv.FormatUint(n, 10)
 	}
-	out := []field{
+	out := make([]field, 0, 20+len(l.Nodes)+len(l.Items))
+	out = append(out, []field{
 		{"kind", l.Kind}, {"at", strconv.FormatInt(int64(l.At), 10) + " " + l.At.String()}, {"index", num(l.Index)}, {"sub", num(uint64(l.Sub))},
 		{"actor", l.Actor}, {"request", l.RequestID}, {"key", string(l.Key)}, {"version", num(l.Version)}, {"kid", l.KID},
 		{"node", string(l.Node)}, {"before", l.Before}, {"after", l.After}, {"reason", l.Reason}, {"detail", l.Detail}, {"fence", num(l.Fence)},
-	}
+	}...)
 	for i := range l.Nodes {
 		out = append(out, field{"fenced", fencedText(&l.Nodes[i])})
 	}
@@ -70,8 +71,8 @@ func (l *Leaf) fields() []field {
 // Encode writes the leaf. Values never hold a line break: limits refuse control
 // characters, and what slips past them is quoted.
 func (l *Leaf) Encode() []byte {
-	var b strings.Builder
-	b.WriteString(leafVersion + "\n")
+	b := make([]byte, 0, 640+160*(len(l.Nodes)+len(l.Items)))
+	b = append(b, leafVersion+"\n"...)
 	for _, f := range l.fields() {
 		if f.value == "" {
 			continue
@@ -80,9 +81,9 @@ func (l *Leaf) Encode() []byte {
 		if strings.ContainsAny(v, "\n\r\"") {
 			v = strconv.Quote(v)
 		}
-		b.WriteString(f.name + ": " + v + "\n")
+		b = append(append(append(append(b, f.name...), ": "...), v...), '\n')
 	}
-	return []byte(b.String())
+	return b
 }
 
 // ParseLeaf reads what Encode wrote and nothing else: the leaf must encode to the
