@@ -167,10 +167,7 @@ func completeClaims(k *lifecycle.Key, set map[string]any, now int64, ttl lifecyc
 	if err != nil || iat > now+60 || iat < now-60 {
 		return bad("iat must be now, as a number of seconds; leave it out and it is set")
 	}
-	most := p.MaxTTL
-	if most == 0 {
-		most = lifecycle.Hour
-	}
+	most := p.LongestTTL()
 	if ttl == 0 {
 		ttl = min(defaultTTL, most)
 	}
