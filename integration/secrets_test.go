@@ -2,8 +2,12 @@ package integration
 
 import (
 	"bytes"
+	"crypto/ecdsa"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/hex"
+	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -35,6 +39,29 @@ func (s secrets) raw(name string, value []byte) {
 	s[name+" in hex"] = []byte(hex.EncodeToString(value))
 	s[name+" in base64"] = []byte(base64.RawStdEncoding.EncodeToString(value))
 	s[name+" in base64url"] = []byte(base64.RawURLEncoding.EncodeToString(value))
+}
+
+// statusKey adds a private status key: its scalar, and the line of the file it is in.
+func (s secrets) statusKey(t *testing.T, node string, text []byte) {
+	t.Helper()
+	block, _ := pem.Decode(text)
+	if block == nil {
+		t.Fatal("the status key of " + node + " is no PEM block")
+	}
+	parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, ok := parsed.(*ecdsa.PrivateKey)
+	if !ok {
+		t.Fatalf("the status key of %s is a %T", node, parsed)
+	}
+	d, err := key.Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.raw("the status key of "+node, d)
+	s.text("the status key file of "+node, strings.Split(string(text), "\n")[1])
 }
 
 // notIn reports each secret that stands in what was found somewhere.
@@ -109,6 +136,16 @@ func TestSecretsStayHidden(t *testing.T) {
 		}
 		hidden.text("the key file of "+n.name, string(b))
 	}
+	except := map[string][]string{}
+	for _, n := range c.nodes {
+		file := filepath.Join(n.dir, "data", "identity", "status.key")
+		b, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		hidden.statusKey(t, n.name, b)
+		except[n.dir] = []string{file}
+	}
 	joinToken, err := c.admin.CreateJoinToken(ctx(t), wire.CreateJoinToken{})
 	if err != nil {
 		t.Fatal(err)
@@ -149,6 +186,19 @@ func TestSecretsStayHidden(t *testing.T) {
 		}
 		k.Close()
 	}
+	for _, n := range c.nodes {
+		for _, path := range []string{wire.Path(wire.PathKeyStatus, "ci") + "?nonce=0123456789", wire.Path(wire.PathTrustSet, "ci")} {
+			r, err := c.web().Get("http://" + n.public + path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b, err := io.ReadAll(r.Body)
+			if err := errors.Join(err, r.Body.Close()); err != nil || r.StatusCode != 200 || !bytes.Contains(b, []byte("eyJ")) {
+				t.Errorf("%s of %s: %d, %v: it is not signed: %s", path, n.name, r.StatusCode, err, b)
+			}
+			hidden.notIn(t, "a signed answer of "+n.name, b)
+		}
+	}
 	snapshot, err := c.admin.Snapshot(ctx(t))
 	if err != nil {
 		t.Fatal(err)
@@ -161,6 +211,6 @@ func TestSecretsStayHidden(t *testing.T) {
 	hidden.notIn(t, "a snapshot", content)
 	for _, n := range c.nodes {
 		hidden.notShownBy(t, n.pid())
-		hidden.notBelow(t, n.dir, filepath.Join(n.dir, "keystore.key"))
+		hidden.notBelow(t, n.dir, append(except[n.dir], filepath.Join(n.dir, "keystore.key"))...)
 	}
 }
