@@ -358,6 +358,7 @@ func (f *fencing) settle(v *state.View, unsettled []*lifecycle.Fence) time.Durat
 		if left := s.from.After(wait).Left(now); left > 0 {
 			next = min(next, left)
 		} else if len(c.Indexes) < command.MaxFences {
+			fault.Record("settled", "index", row.Index)
 			c.Indexes = append(c.Indexes, row.Index)
 		}
 	}

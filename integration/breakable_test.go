@@ -3,6 +3,7 @@ package integration
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"net"
 	"net/netip"
 	"os"
@@ -76,30 +77,37 @@ func (c *lab) placeOnHost(p *process, dir string) (addresses []string) {
 }
 
 // order sends a command to a node's process and waits until it is in effect.
-func (n *node) order(command fault.Command) (r fault.Reply) {
-	t := n.c.t
-	t.Helper()
-	eventually(t, 5*time.Second, n.name+" takes an order", func() string {
-		conn, err := net.Dial("unix", filepath.Join(n.dir, "control"))
-		if err != nil {
-			return err.Error()
-		}
-		defer conn.Close()
-		if err := conn.SetDeadline(time.Now().Add(2 * time.Second)); err != nil {
-			return err.Error()
-		}
-		if err := json.NewEncoder(conn).Encode(command); err != nil {
-			return err.Error()
-		}
-		if err := json.NewDecoder(conn).Decode(&r); err != nil {
+func (n *node) order(command fault.Command) {
+	n.c.t.Helper()
+	eventually(n.c.t, 10*time.Second, n.name+" takes an order", func() string {
+		if err := n.tryOrder(command, 2*time.Second); err != nil {
 			return err.Error()
 		}
 		return ""
 	})
-	if r.Error != "" {
-		t.Fatalf("order %+v to %s: %s", command, n.name, r.Error)
+}
+
+// tryOrder is order for a process that may not be there.
+func (n *node) tryOrder(command fault.Command, within time.Duration) error {
+	conn, err := net.Dial("unix", filepath.Join(n.dir, "control"))
+	if err != nil {
+		return err
 	}
-	return r
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(within)); err != nil {
+		return err
+	}
+	if err := json.NewEncoder(conn).Encode(command); err != nil {
+		return err
+	}
+	var r fault.Reply
+	if err := json.NewDecoder(conn).Decode(&r); err != nil {
+		return err
+	}
+	if r.Error != "" {
+		return errors.New(r.Error)
+	}
+	return nil
 }
 
 // at orders what happens at a marked point, the next time it is reached.
@@ -127,6 +135,17 @@ func (n *node) waitStopped(within time.Duration) {
 		}
 		return "it runs"
 	})
+}
+
+const sigStop = syscall.SIGSTOP
+
+// startAgain starts the node's process as before.
+func (n *node) startAgain() error {
+	program, err := builtBreakable()
+	if err != nil {
+		return err
+	}
+	return n.startProcess(program)
 }
 
 // goOn continues a stopped process.

@@ -1,7 +1,9 @@
 package integration
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -19,6 +21,8 @@ type evidence struct {
 	accepted    []acceptance
 	answers     []answer
 	events      []event
+
+	by map[string][]*withdrawal // see about
 }
 
 // findings asks every judge. The cluster must be up again.
@@ -48,23 +52,74 @@ func condemn(t *testing.T, found []string) {
 // evidence collects, and completes the withdrawals by what leaders recorded.
 func (r *trial) evidence() *evidence {
 	ev := &evidence{withdrawals: r.withdrawals, accepted: r.accepted, answers: r.answers, events: r.c.events()}
+	at := map[uint64]*withdrawal{}
+	for _, w := range ev.withdrawals {
+		if w.index != 0 {
+			at[w.index] = w
+		}
+	}
 	first := func(at *int64, ns int64) {
 		if *at == 0 || ns < *at {
 			*at = ns
 		}
 	}
 	for _, e := range ev.events {
-		for _, w := range ev.withdrawals {
-			switch {
-			case w.index == 0 || e.Index != w.index:
-			case e.Name == "fenced":
-				first(&w.fencedNS, e.NS)
-			case e.Name == "settled":
-				first(&w.settledNS, e.NS)
-			}
+		w := at[e.Index]
+		switch {
+		case w == nil:
+		case e.Name == "fenced":
+			first(&w.fencedNS, e.NS)
+		case e.Name == "settled":
+			first(&w.settledNS, e.NS)
 		}
 	}
 	return ev
+}
+
+// about are the withdrawals of what a signature with this key by this caller needs.
+func (ev *evidence) about(key, caller string) []*withdrawal {
+	if ev.by == nil {
+		ev.by = map[string][]*withdrawal{}
+		for _, w := range ev.withdrawals {
+			switch w.what {
+			case "suspend", "revoke":
+				ev.by[w.key] = append(ev.by[w.key], w)
+			case "token", "principal": // a policy: what was signed does not stand in the event
+				ev.by["by "+w.subject] = append(ev.by["by "+w.subject], w)
+			}
+		}
+	}
+	return append(slices.Clip(ev.by[key]), ev.by["by "+caller]...)
+}
+
+// stands reports whether something is withdrawn in the state at index.
+func (w *withdrawal) stands(index uint64) bool {
+	return w.index != 0 && index >= w.index && (w.final || w.regained != 0 && index < w.regained)
+}
+
+// newestFenced returns, for a moment, the withdrawal with the highest index of those
+// that were fenced before; nil when there is none.
+func (ev *evidence) newestFenced() func(ns int64) *withdrawal {
+	var order, best []*withdrawal
+	for _, w := range ev.withdrawals {
+		if w.fencedNS != 0 && w.index != 0 {
+			order = append(order, w)
+		}
+	}
+	slices.SortFunc(order, func(a, b *withdrawal) int { return cmp.Compare(a.fencedNS, b.fencedNS) })
+	for i, w := range order {
+		if i > 0 && best[i-1].index > w.index {
+			w = best[i-1]
+		}
+		best = append(best, w)
+	}
+	return func(ns int64) *withdrawal {
+		n, _ := slices.BinarySearchFunc(order, ns, func(w *withdrawal, ns int64) int { return cmp.Compare(w.fencedNS, ns) })
+		if n == 0 {
+			return nil
+		}
+		return best[n-1]
+	}
 }
 
 // resolve asks for the index of withdrawals whose answer was lost.
@@ -88,16 +143,17 @@ func (r *trial) resolve(t *testing.T) {
 // whatever the key; and with what is withdrawn nobody passes it by a later state
 // either, until it is given back. An event counts from before its look began.
 func (ev *evidence) gates() (found []string) {
+	newest := ev.newestFenced()
 	for _, e := range ev.events {
 		if e.Name != "gate" {
 			continue
 		}
-		for _, w := range ev.withdrawals {
-			switch {
-			case w.fencedNS != 0 && e.BegunNS > w.fencedNS && e.Index < w.index:
-				found = append(found, fmt.Sprintf("%s passed the gate with %s by state %d, %s after the %s of %s at %d was fenced",
-					e.node.name, e.Key, e.Index, time.Duration(e.BegunNS-w.fencedNS), w.what, w.key, w.index))
-			case w.index != 0 && e.Index >= w.index && w.covers(e.Key, e.Caller) && (w.final || w.regained != 0 && e.Index < w.regained):
+		if w := newest(e.BegunNS); w != nil && e.Index < w.index {
+			found = append(found, fmt.Sprintf("%s passed the gate with %s by state %d, %s after the %s of %s at %d was fenced",
+				e.node.name, e.Key, e.Index, time.Duration(e.BegunNS-w.fencedNS), w.what, w.key, w.index))
+		}
+		for _, w := range ev.about(e.Key, e.Caller) {
+			if w.stands(e.Index) {
 				found = append(found, fmt.Sprintf("%s passed the gate with %s by state %d, in which its %s at %d stands", e.node.name, e.Key, e.Index, w.what, w.index))
 			}
 		}
@@ -105,23 +161,12 @@ func (ev *evidence) gates() (found []string) {
 	return found
 }
 
-// covers reports whether a signature would need what was withdrawn.
-func (w *withdrawal) covers(key, caller string) bool {
-	switch w.what {
-	case "suspend", "revoke":
-		return w.key == key
-	case "token", "principal":
-		return w.subject == caller
-	}
-	return false // policy: what was signed does not stand in the event
-}
-
 // settledAcceptances: once R is settled, no client of ours accepts a signature that
 // needed what was withdrawn and was admitted before.
 func (ev *evidence) settledAcceptances() (found []string) {
 	for _, a := range ev.accepted {
-		for _, w := range ev.withdrawals {
-			if a.sdk && w.settledNS != 0 && a.at > w.settledNS && w.covers(a.key, a.caller) && a.index < w.index {
+		for _, w := range ev.about(a.key, a.caller) {
+			if a.sdk && w.settledNS != 0 && a.at > w.settledNS && a.index < w.index {
 				found = append(found, fmt.Sprintf("a signature of %s by %s was accepted %s after the %s at %d was settled",
 					a.key, a.node, time.Duration(a.at-w.settledNS), w.what, w.index))
 			}
@@ -157,8 +202,8 @@ func (ev *evidence) strictRecords() (found []string) {
 		if a.record == 0 {
 			found = append(found, fmt.Sprintf("a strict signature of %s by %s names no record", a.key, a.node))
 		}
-		for _, w := range ev.withdrawals {
-			if w.index != 0 && w.covers(a.key, a.caller) && a.record > w.index && (w.final || w.regained != 0 && a.record < w.regained) {
+		for _, w := range ev.about(a.key, a.caller) {
+			if w.stands(a.record) {
 				found = append(found, fmt.Sprintf("a strict signature of %s by %s is recorded at %d, after the %s at %d", a.key, a.node, a.record, w.what, w.index))
 			}
 		}
@@ -179,14 +224,11 @@ func (ev *evidence) goodAnswers() (found []string) {
 		if age := a.askedAt - a.asOf; age > statusBound.Milliseconds()+rounding {
 			found = append(found, fmt.Sprintf("%s said good of %s at level %s from a state that was %d ms old", a.node, a.key, a.level, age))
 		}
-		for _, w := range ev.withdrawals {
-			if w.index == 0 || w.key != a.key || w.what != "suspend" && w.what != "revoke" {
-				continue
-			}
-			if a.index >= w.index && (w.final || w.regained != 0 && a.index < w.regained) {
+		for _, w := range ev.about(a.key, "") {
+			if w.stands(a.index) {
 				found = append(found, fmt.Sprintf("%s said good of %s by state %d, in which its %s at %d stands", a.node, a.key, a.index, w.what, w.index))
 			}
-			if w.reached != "" && a.asOf > w.answeredAt+rounding && a.index < w.index {
+			if w.index != 0 && w.reached != "" && a.asOf > w.answeredAt+rounding && a.index < w.index {
 				found = append(found, fmt.Sprintf("%s said good of %s as of %d ms after its %s at %d was answered", a.node, a.key, a.asOf-w.answeredAt, w.what, w.index))
 			}
 		}

@@ -78,13 +78,14 @@ func (s *stage) repair() {
 	s.t.Helper()
 	s.c.net.Heal()
 	for _, n := range s.c.nodes {
-		n.goOn()
-		if !n.alive() {
-			n.start(s.t)
-		}
-	}
-	for _, n := range s.c.nodes {
-		n.order(fault.Command{Clear: true})
+		eventually(s.t, 20*time.Second, n.name+" forgets its orders", func() string {
+			n.goOn() // an order that it finds only now may stop it once more
+			s.revive(n)
+			if err := n.tryOrder(fault.Command{Clear: true, Clock: &fault.Distortion{Rate: 1}}, time.Second); err != nil {
+				return err.Error()
+			}
+			return ""
+		})
 	}
 	for _, n := range s.c.nodes {
 		s.c.waitSigns(n)
@@ -98,7 +99,9 @@ func (c *lab) waitSigns(n *node) {
 	c.t.Helper()
 	eventually(c.t, 60*time.Second, n.name+" may sign again", func() string {
 		if !n.alive() {
-			n.start(c.t) // it gave up: what it could not do has ended meanwhile
+			if err := n.startAgain(); err != nil { // it gave up: what it could not do has ended meanwhile
+				return err.Error()
+			}
 		}
 		return c.probe(n, "?for=sign")
 	})
