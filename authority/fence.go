@@ -43,7 +43,7 @@ type Withdrawal struct {
 	*lifecycle.Fence
 	FencedBy  lifecycle.Instant // at the latest, with a leader; 0 = it is fenced
 	SettledBy lifecycle.Instant // likewise; 0 = it is settled
-	Ends      []NodeEnd         // in the order of the nodes' names
+	Ends      []NodeEnd         // nodes that may have signed
 }
 
 // WithdrawalOf looks at a fence at the time now. Until it is fenced the nodes that

@@ -27,11 +27,8 @@ func pick(v *state.View, spec VersionSpec, verb lifecycle.Verb, in ...lifecycle.
 		return nil, nil, err
 	}
 	if spec.Version != 0 {
-		ver := v.Version(k.ID, spec.Version)
-		if ver == nil {
-			return nil, nil, refuse(string(state.VersionNotFound), "chancery key versions "+spec.Key, "key %s has no version %d; its newest is %d", k.ID, spec.Version, k.Newest)
-		}
-		return k, ver, nil
+		ver, err := findVersion(v, k, spec.Version)
+		return k, ver, err
 	}
 	var found *lifecycle.Version
 	for _, ver := range v.Versions(k.ID) {
@@ -49,6 +46,13 @@ func pick(v *state.View, spec VersionSpec, verb lifecycle.Verb, in ...lifecycle.
 		return nil, nil, refuse(string(state.IllegalTransition), "chancery key versions "+spec.Key, "key %s has no version to %s", k.ID, verb)
 	}
 	return k, found, nil
+}
+
+func findVersion(v *state.View, k *lifecycle.Key, number uint64) (*lifecycle.Version, error) {
+	if ver := v.Version(k.ID, number); ver != nil {
+		return ver, nil
+	}
+	return nil, refuse(string(state.VersionNotFound), "chancery key versions "+string(k.ID), "key %s has no version %d; its newest is %d", k.ID, number, k.Newest)
 }
 
 func (s *Service) moveVersion(ctx context.Context, req Request, spec VersionSpec, may access.Verb, verb lifecycle.Verb,
@@ -134,6 +138,11 @@ func (s *Service) Revoke(ctx context.Context, req Request, spec RevokeSpec) (Res
 		k, err := findKey(v, spec.Key)
 		if err != nil {
 			return nil, nil, err
+		}
+		for _, n := range spec.Versions {
+			if _, err := findVersion(v, k, n); err != nil {
+				return nil, nil, err
+			}
 		}
 		c := &command.Revoke{Key: k.ID, Versions: spec.Versions, Reason: reason, CompromisedSince: spec.CompromisedSince, Comment: spec.Comment, Distrust: spec.Distrust}
 		switch {

@@ -50,7 +50,7 @@ func instantOf(t time.Time) lifecycle.Instant {
 	return lifecycle.Instant(t.UnixMilli())
 }
 
-// nodeOutcomes renders how the right ends on each node; at is when it was withdrawn.
+// nodeOutcomes renders how the right ends on each node, by name; at is when it was withdrawn.
 func nodeOutcomes(v *state.View, ends []authority.NodeEnd, at lifecycle.Instant) []wire.NodeOutcome {
 	out := make([]wire.NodeOutcome, 0, len(ends))
 	for _, e := range ends {
@@ -63,6 +63,7 @@ func nodeOutcomes(v *state.View, ends []authority.NodeEnd, at lifecycle.Instant)
 		}
 		out = append(out, o)
 	}
+	slices.SortFunc(out, func(a, b wire.NodeOutcome) int { return strings.Compare(a.Node, b.Node) })
 	return out
 }
 
@@ -100,6 +101,7 @@ func (c *call) withdrawing(op *wire.Operation, v *state.View, f *lifecycle.Fence
 		}
 		op.Nodes = append(op.Nodes, o)
 	}
+	slices.SortFunc(op.Nodes, func(a, b wire.NodeOutcome) int { return strings.Compare(a.Node, b.Node) })
 	if k := v.Key(f.Key); op.BlastRadius == nil {
 		op.BlastRadius = c.blastRadius(v, k, f.Versions)
 	}
@@ -236,6 +238,7 @@ func eventData(v *state.View, l *state.Leaf) map[string]any {
 		for _, n := range l.Nodes {
 			nodes = append(nodes, wire.FencedNode{Node: nodeName(v, n.Node), Outcome: string(n.Outcome), At: wire.Time(n.At)})
 		}
+		slices.SortFunc(nodes, func(a, b wire.FencedNode) int { return strings.Compare(a.Node, b.Node) })
 		data["nodes"] = nodes
 	}
 	return data
