@@ -25,6 +25,7 @@ type Request struct {
 // Result is what a write came to.
 type Result struct {
 	RequestID string
+	At        lifecycle.Instant // when it was asked, as its entry says; 0 = of a repeat, see the operation
 	Outcome   state.Outcome
 	DryRun    bool
 	Existing  bool             // --if-absent found it already there
@@ -124,6 +125,7 @@ func withdraws(verb access.Verb) bool { return verb == access.KeyRevoke || verb 
 // carryOut plans, tries and proposes, again when a row moved meanwhile.
 func (s *Service) carryOut(ctx context.Context, req Request, caller *lifecycle.Principal, plan planner) (Result, error) {
 	var o state.Outcome
+	var at lifecycle.Instant
 	var fence *lifecycle.Fence
 	for range maxPlans {
 		v := s.ledger.View()
@@ -135,7 +137,8 @@ func (s *Service) carryOut(ctx context.Context, req Request, caller *lifecycle.P
 		if t := v.Token(req.Caller.TokenID); t != nil {
 			reads = append(reads, state.RefToken(t))
 		}
-		cmd := &command.Command{Body: body, Header: command.Header{At: s.Now(), Actor: req.Caller.Principal, Node: s.ledger.NodeID(),
+		at = s.Now()
+		cmd := &command.Command{Body: body, Header: command.Header{At: at, Actor: req.Caller.Principal, Node: s.ledger.NodeID(),
 			RequestID: req.RequestID, RequestDigest: req.Digest[:], Reads: reads}}
 		if o, fence = state.Rehearse(v, cmd); o.OK() && !req.DryRun {
 			if o, err = s.ledger.Propose(ctx, cmd); err != nil {
@@ -154,7 +157,10 @@ func (s *Service) carryOut(ctx context.Context, req Request, caller *lifecycle.P
 			}
 		}
 	}
-	r := Result{RequestID: req.RequestID, Outcome: o, DryRun: req.DryRun}
+	if o.Replayed {
+		at = 0
+	}
+	r := Result{RequestID: req.RequestID, At: at, Outcome: o, DryRun: req.DryRun}
 	if req.DryRun {
 		r.Fence = fence
 	}

@@ -28,10 +28,6 @@ func (n *Node) Propose(ctx context.Context, cmd *command.Command) (state.Outcome
 	if offset, off := n.clockOff(); off {
 		return state.Outcome{}, fmt.Errorf("%w: by %d ms", ledger.ErrClock, offset.Milliseconds())
 	}
-	data, err := cmd.Encode()
-	if err != nil {
-		return state.Outcome{}, err
-	}
 	select {
 	case n.proposals <- struct{}{}:
 	default:
@@ -41,16 +37,21 @@ func (n *Node) Propose(ctx context.Context, cmd *command.Command) (state.Outcome
 		<-n.proposals
 		return state.Outcome{}, ledger.ErrStopped
 	}
+	data, answered, err := n.fsm.Propose(cmd)
+	if err != nil {
+		<-n.proposals
+		return state.Outcome{}, err
+	}
 	// One sync of the audit journal sets many callers free at once. Raft stores what
 	// it finds in its queue at that moment; let the others get here too, so that it
 	// does not begin with a batch of one.
 	runtime.Gosched()
-	return n.await(ctx, n.raft.Apply(data, enqueueLimit))
+	return n.await(ctx, n.raft.Apply(data, enqueueLimit), answered)
 }
 
 // await gives the token back when raft has answered, which may be after the caller
 // has given up.
-func (n *Node) await(ctx context.Context, f raft.ApplyFuture) (state.Outcome, error) {
+func (n *Node) await(ctx context.Context, f raft.ApplyFuture, answered func()) (state.Outcome, error) {
 	type result struct {
 		o   state.Outcome
 		err error
@@ -58,6 +59,7 @@ func (n *Node) await(ctx context.Context, f raft.ApplyFuture) (state.Outcome, er
 	done := make(chan result, 1)
 	go func() {
 		o, err := outcome(f)
+		answered()
 		<-n.proposals
 		done <- result{o, err}
 	}()

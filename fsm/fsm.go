@@ -62,6 +62,7 @@ type FSM struct {
 	log       *slog.Logger
 
 	seen atomic.Uint64 // highest index Raft has handed out since Start
+	own  own
 
 	stop    func(error)
 	once    sync.Once
@@ -88,6 +89,9 @@ func (f *FSM) ApplyBatch(logs []*raft.Log) []any {
 	entries := make([]store.Entry, len(logs))
 	for i, l := range logs {
 		entries[i] = store.Entry{Index: l.Index, Data: l.Data, Skip: l.Type != raft.LogCommand}
+		if !entries[i].Skip {
+			entries[i].Command = f.own.take(l.Data)
+		}
 	}
 	outcomes, err := f.store.ApplyBatch(entries)
 	if err != nil {

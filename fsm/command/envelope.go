@@ -67,9 +67,16 @@ type Command struct {
 // Encode writes the entry, and reads it back: once committed, bytes that Decode
 // refuses (text that is not UTF-8, a list that is too long) would stop every node.
 func (c *Command) Encode() ([]byte, error) {
+	b, _, err := c.EncodeTwin()
+	return b, err
+}
+
+// EncodeTwin is Encode, and returns what was read back as well: a Command of its own
+// that shares nothing with c, exactly as Decode would make it from the bytes.
+func (c *Command) EncodeTwin() (entry []byte, twin *Command, err error) {
 	body := Marshal(wireBody{Header: c.Header, Command: Marshal(c.Body)})
 	if n := headerBytes + len(body); n > MaxEntryBytes {
-		return nil, fmt.Errorf("encode %s: entry of %d bytes, at most %d are allowed", c.Body.Kind(), n, MaxEntryBytes)
+		return nil, nil, fmt.Errorf("encode %s: entry of %d bytes, at most %d are allowed", c.Body.Kind(), n, MaxEntryBytes)
 	}
 	b := make([]byte, 7, headerBytes+len(body))
 	copy(b, magic)
@@ -77,11 +84,11 @@ func (c *Command) Encode() ([]byte, error) {
 	binary.BigEndian.PutUint16(b[5:], uint16(c.Body.Kind()))
 	sum := checksum(b, body)
 	b = append(append(b, sum[:]...), body...)
-	if _, err := Decode(b); err != nil {
-		return nil, fmt.Errorf("encode %s: no node could read the entry: %w", c.Body.Kind(), err)
+	if twin, err = Decode(b); err != nil {
+		return nil, nil, fmt.Errorf("encode %s: no node could read the entry: %w", c.Body.Kind(), err)
 	}
-	c.Digest = sha256.Sum256(b)
-	return b, nil
+	c.Digest = twin.Digest
+	return b, twin, nil
 }
 
 type wireBody struct {
@@ -167,16 +174,15 @@ func checkRefs(refs []RowRef) error {
 // RequestTime reads the time out of a UUIDv7 (RFC 9562 section 5.7), and refuses
 // every other text: the state machine forgets requests in the order of their ids.
 func RequestTime(id string) (lifecycle.Instant, error) {
-	bad := fmt.Errorf("request id %q is not a UUIDv7 in lower case; leave it out and one is made", id)
 	if len(id) != MaxRequestIDSize {
-		return 0, bad
+		return 0, notUUIDv7(id)
 	}
 	var ms int64
 	for i := 0; i < len(id); i++ {
 		c := id[i]
 		if i == 8 || i == 13 || i == 18 || i == 23 {
 			if c != '-' {
-				return 0, bad
+				return 0, notUUIDv7(id)
 			}
 			continue
 		}
@@ -187,14 +193,19 @@ func RequestTime(id string) (lifecycle.Instant, error) {
 		case c >= 'a' && c <= 'f':
 			d = int64(c-'a') + 10
 		default:
-			return 0, bad
+			return 0, notUUIDv7(id)
 		}
 		if i < 13 {
 			ms = ms<<4 | d
 		}
 	}
 	if id[14] != '7' || (id[19] != '8' && id[19] != '9' && id[19] != 'a' && id[19] != 'b') {
-		return 0, bad
+		return 0, notUUIDv7(id)
 	}
 	return lifecycle.Instant(ms), nil
+}
+
+// notUUIDv7 is made only when it is needed: Apply reads the time of several ids an entry.
+func notUUIDv7(id string) error {
+	return fmt.Errorf("request id %q is not a UUIDv7 in lower case; leave it out and one is made", id)
 }

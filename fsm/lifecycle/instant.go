@@ -40,8 +40,25 @@ func (i Instant) String() string {
 		days, rest = days-1, rest+86_400_000
 	}
 	y, m, d := civil(days)
-	return fmt.Sprintf("%04d-%02d-%02dT%02d:%02d:%02d.%03dZ", y, m, d,
-		rest/3_600_000, rest/60_000%60, rest/1000%60, rest%1000)
+	if y < 0 || y > 9999 {
+		return fmt.Sprintf("%04d-%02d-%02dT%02d:%02d:%02d.%03dZ", y, m, d, rest/3_600_000, rest/60_000%60, rest/1000%60, rest%1000)
+	}
+	b := make([]byte, 0, len("2006-01-02T15:04:05.000Z"))
+	b = append(digits(b, int64(y), 1000), '-')
+	b = append(digits(b, int64(m), 10), '-')
+	b = append(digits(b, int64(d), 10), 'T')
+	b = append(digits(b, rest/3_600_000, 10), ':')
+	b = append(digits(b, rest/60_000%60, 10), ':')
+	b = append(digits(b, rest/1000%60, 10), '.')
+	return string(append(digits(b, rest%1000, 100), 'Z'))
+}
+
+// digits appends n with as many digits as unit has.
+func digits(b []byte, n, unit int64) []byte {
+	for ; unit > 0; unit /= 10 {
+		b = append(b, byte('0'+n/unit%10))
+	}
+	return b
 }
 
 // civil turns days since 1970-01-01 into a Gregorian date. It counts in eras of

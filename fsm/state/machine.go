@@ -79,6 +79,12 @@ func (m *Machine) Apply(b Backend, index uint64, entry []byte) Outcome {
 	if err != nil {
 		panic(&Corruption{Index: index, Err: err})
 	}
+	return m.ApplyCommand(b, index, cmd)
+}
+
+// ApplyCommand is Apply for an entry that is decoded already. The command belongs to
+// the state from then on.
+func (m *Machine) ApplyCommand(b Backend, index uint64, cmd *command.Command) Outcome {
 	if index <= m.meta.Index {
 		panic(&Corruption{Index: index, Err: fmt.Errorf("entry %d was taken in already", m.meta.Index)})
 	}

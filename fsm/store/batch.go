@@ -5,6 +5,7 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
+	"github.com/chancery-project/chancery/fsm/command"
 	"github.com/chancery-project/chancery/fsm/state"
 )
 
@@ -13,6 +14,10 @@ type Entry struct {
 	Index uint64
 	Data  []byte
 	Skip  bool // not a command of ours: only the index is taken in
+
+	// Command is what Data decodes to, for whoever knows it already: nobody may use it
+	// afterwards. nil = decode Data.
+	Command *command.Command
 }
 
 // ApplyBatch applies entries, in index order, in one transaction, and publishes
@@ -109,9 +114,12 @@ func (s *Store) run(tx *bolt.Tx, entries []Entry, outcomes []state.Outcome) (roo
 		if e.Index <= s.machine.Index() {
 			continue // twice in one batch
 		}
-		if e.Skip {
+		switch {
+		case e.Skip:
 			s.machine.Skip(e.Index)
-		} else {
+		case e.Command != nil:
+			outcomes[i] = s.machine.ApplyCommand(b, e.Index, e.Command)
+		default:
 			outcomes[i] = s.machine.Apply(b, e.Index, e.Data)
 		}
 	}

@@ -14,8 +14,8 @@ import (
 // caught where the transaction ends.
 type rows struct {
 	tx      *bolt.Tx
-	buckets map[state.Table]*bolt.Bucket
-	polite  bool // let others run every now and then: this walks over everything
+	buckets map[state.Table]*bolt.Bucket // made at the first use of each: most reads need one
+	polite  bool                         // let others run every now and then: this walks over everything
 }
 
 // politeRows is how many rows a walk hashes and encodes, in about a quarter of a
@@ -26,7 +26,7 @@ const politeRows = 64
 type writeError struct{ err error }
 
 func newRows(tx *bolt.Tx) *rows {
-	return &rows{tx: tx, buckets: make(map[state.Table]*bolt.Bucket, len(state.Tables))}
+	return &rows{tx: tx, buckets: map[state.Table]*bolt.Bucket{}}
 }
 
 // newWalk is for reading all of a transaction beside the writer.

@@ -59,9 +59,12 @@ func (c *call) operation(a asked, r authority.Result, err error) (any, error) {
 	}
 	op := wire.Operation{RequestID: r.RequestID, Verb: a.verb, Actor: c.caller.Principal, Subject: a.subject, Key: a.key,
 		Versions: r.Outcome.Versions, Reason: a.reason, CompromisedSince: a.since, Comment: a.comment}
-	at := lifecycle.Instant(c.began.UnixMilli())
-	if stored, err := v.Operation(c.caller.Principal, r.RequestID); err == nil && stored != nil {
-		at = stored.At
+	at := r.At
+	if at == 0 {
+		at = lifecycle.Instant(c.began.UnixMilli())
+		if stored, err := v.Operation(c.caller.Principal, r.RequestID); err == nil && stored != nil {
+			at = stored.At
+		}
 	}
 	c.progress(&op, v, a.kind, levels, at, r.Outcome)
 	if !r.Outcome.Replayed {
