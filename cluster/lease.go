@@ -125,7 +125,7 @@ func (n *Node) askLease(lead ledger.Leadership) *lease.Request {
 
 // takeLease takes in what the leader made of a request.
 func (n *Node) takeLease(from lifecycle.NodeID, grant *lease.Grant, refused string) {
-	switch {
+	switch grant = tampered(grant); {
 	case grant != nil:
 		if err := n.holder.Accept(from, *grant, n.applied(n.View())); err != nil {
 			n.Logger.Debug("take a lease", "node", n.ID.Short(), "leader", from.Short(), "err", err)

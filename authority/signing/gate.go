@@ -101,6 +101,7 @@ func (s *Signer) gate(j *job) (releasedAt time.Duration, err error) {
 	if err := s.lookAgain(v, j); err != nil {
 		return 0, err
 	}
+	fault.Reached(fault.SignInGate)
 	// The age comes last: whatever stopped the process before, it counts.
 	if releasedAt, err = s.young(j); err != nil {
 		return 0, err

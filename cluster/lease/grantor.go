@@ -63,6 +63,7 @@ func (g *Grantor) Record(from lifecycle.NodeID, r Request, look func() (uint64, 
 	}
 	if fault.On(fault.IndexBeforeRecord) {
 		early, terms := look()
+		fault.Reached(fault.LeaseIndexed)
 		look = func() (uint64, Terms) { return early, terms }
 	}
 	g.mu.Lock()

@@ -31,6 +31,9 @@ const (
 	Kill  = "kill"  // the process ends as kill -9 ends it
 	Fail  = "fail"  // at points of the key store: the call fails
 	Wrong = "wrong" // at points of the key store: the signature is wrong
+
+	Keep   = "keep"   // at LeaseTaken: keep the grant, also over a restart
+	Replay = "replay" // at LeaseTaken: the grant that was kept takes the place of the one that came
 )
 
 // Order says what happens at a point.

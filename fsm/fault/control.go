@@ -53,7 +53,7 @@ func (c Command) carryOut() (r Reply) {
 	}
 	if o := c.Order; o != nil {
 		switch o.Do {
-		case "", Stop, Sleep, Kill, Fail, Wrong:
+		case "", Stop, Sleep, Kill, Fail, Wrong, Keep, Replay:
 			arm(*o)
 		default:
 			r.Error = fmt.Sprintf("nothing called %q can happen at a point", o.Do)

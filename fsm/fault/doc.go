@@ -38,8 +38,11 @@ const (
 	SignInHSM     = "sign-in-hsm"    // inside C_Sign
 	SignSigned    = "sign-signed"    // after C_Sign
 	SignAtGate    = "sign-at-gate"   // before S5
+	SignInGate    = "sign-in-gate"   // inside S5, after the look at the state
 	FenceAck      = "fence-ack"      // before a fence is acknowledged
+	LeaseIndexed  = "lease-indexed"  // with IndexBeforeRecord: between the two
 	LeaseGrant    = "lease-grant"    // before a grant is sent
+	LeaseTaken    = "lease-taken"    // before a grant is judged: Keep and Replay
 	FenceBounded  = "fence-bounded"  // between B1 and B2
 	FenceAsked    = "fence-asked"    // between B2 and B5
 	FenceRecorded = "fence-recorded" // between B4 and B5
