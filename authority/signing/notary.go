@@ -27,7 +27,7 @@ const (
 // flights is how many entries of one node are on their way at once. While the oldest
 // is being stored the next gathers; one alone would leave the disk idle while an
 // answer travels.
-const flights = 4
+const flights = 2
 
 // notary writes strict signatures into the log before they are released. Requests
 // that are ready at the same time share an entry; each is accepted or refused whole

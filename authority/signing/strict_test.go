@@ -214,7 +214,7 @@ func TestRequestsShareEntries(t *testing.T) {
 	until(t, "all wait", func() bool {
 		mu.Lock()
 		defer mu.Unlock()
-		return held == 4 && carried+w.signer.Waiting() == requests
+		return held == 2 && carried+w.signer.Waiting() == requests
 	})
 	w.ledger.Must(t, &command.RevokePrincipal{Name: "second"})
 	close(hold)

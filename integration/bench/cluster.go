@@ -52,6 +52,9 @@ func serveNode(args []string) error {
 	if err != nil {
 		return err
 	}
+	// Every round begins with all callers at once; the queue in front of a token is
+	// shorter than that by default, and refuses.
+	conf.KeyStore.QueueMax = 256
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	go func() {
@@ -88,11 +91,6 @@ func (b *bench) start() (*cluster, error) {
 		if err := os.Setenv(profileEnv, "1"); err != nil {
 			return nil, err
 		}
-	}
-	// Every round begins with all callers at once; the queue in front of a token is
-	// shorter than that by default, and refuses.
-	if err := os.Setenv("CHANCERY_KEYSTORE_QUEUE_MAX", "256"); err != nil {
-		return nil, err
 	}
 	ctx, cancel := context.WithCancel(b.ctx)
 	c := &cluster{dir: filepath.Join(b.dir, "cluster"), cancel: cancel, done: make(chan error, 1)}
