@@ -139,9 +139,9 @@ func (m *machine) grant(from *machine, r Request) {
 func (m *machine) confirm(term uint64, then func()) {
 	agreed, voters := 0, m.voters()
 	for _, v := range voters {
+		answered := false // a doubled question or answer is still one voter
 		m.send(m, v, func() {
 			same := v.votedIn == term
-			answered := false
 			m.send(v, m, func() {
 				if same && !answered {
 					answered = true
