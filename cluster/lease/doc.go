@@ -22,6 +22,7 @@
 //	apply R, drain        <-- FenceRequest - Ask
 //	Advance(R), Answer    --  FenceAck   --> Ack
 //	                                         Done: all have answered or are past the bound
+//	                                         an entry of term T records it: fenced
 //
 // Why it holds. A grant recorded before Open is in the bounds that Open reads. One
 // recorded after it carries an index >= R, so its holder knows R when the lease

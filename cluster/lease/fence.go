@@ -120,7 +120,10 @@ func (f *Fence) Left() time.Duration {
 	return left
 }
 
-// Done reports whether no node can release a signature without knowing R.
+// Done reports whether no node can release a signature without knowing R, as far as
+// this term knows. It becomes a fact when an entry of this very term records it: a
+// deposed leader may have applied an R of its successor, whose grants it never saw.
+// An entry that this node proposes in a later term of its own proves nothing.
 func (f *Fence) Done() bool { return f.Left() == 0 }
 
 // Fenced is what to record of a fence that is done, in the order of node ids.

@@ -65,7 +65,7 @@ func (m *machine) boot(down time.Duration) {
 		m.applied -= min(m.applied, m.Uint64N(4))
 		m.holder = NewHolder(m.id, m.clock, m.log[m.applied].terms)
 		m.holder.Advance(m.applied)
-		m.every(func() time.Duration { return 200*time.Millisecond + m.upTo(800*time.Millisecond) }, m.ask)
+		m.every(func() time.Duration { return m.upTo(700 * time.Millisecond) }, m.ask)
 		m.every(m.pause, m.apply)
 		m.every(func() time.Duration { return m.upTo(150 * time.Millisecond) }, m.request)
 	})
@@ -88,7 +88,7 @@ func (m *machine) apply() {
 // ask asks whoever leads, or believes so.
 func (m *machine) ask() {
 	to := m.leader
-	if m.chance(0.3) {
+	if m.chance(0.15) {
 		to = m.machines[m.IntN(len(m.machines))]
 	}
 	if m.log[m.applied].quarantined[m] != 0 {
@@ -256,10 +256,16 @@ func (m *machine) mayHold(view entry) []lifecycle.NodeID {
 	return ids
 }
 
-// over is the end of a fence: the fact, the record if this leader still can, and
-// after the wait the next fact.
+// over is the end of a fence: the fact, if this leader can still record it, and after
+// the wait the next fact. A deposed one may have applied an entry of its successor,
+// whose grants are in no table of its own: it must not state anything.
 func (m *machine) over(office *Grantor, f *Fence) {
+	if office.Term() != m.term {
+		return
+	}
 	m.fenced = max(m.fenced, f.Index())
+	m.record(f.Index(), f.Fenced())
+	office.Close(f.Index())
 	end := m.clock().After(m.log[m.applied].terms.AgeWait)
 	var settle func()
 	settle = func() {
@@ -270,10 +276,6 @@ func (m *machine) over(office *Grantor, f *Fence) {
 		m.settled = max(m.settled, f.Index())
 	}
 	settle()
-	if office.Term() == m.term {
-		m.record(f.Index(), f.Fenced())
-		office.Close(f.Index())
-	}
 }
 
 // fence is a node's handler of a fence request.

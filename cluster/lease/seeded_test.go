@@ -10,7 +10,7 @@ import (
 
 // TestSimulatorFindsSeededFaults: what passes the design must not pass these.
 func TestSimulatorFindsSeededFaults(t *testing.T) {
-	const worlds = 200
+	const worlds = 300
 	for _, name := range []string{
 		fault.LeaseFromReceipt, fault.NoElectionWait, fault.IndexBeforeRecord,
 		fault.NoNonce, fault.GrantAfterRestart, fault.NoWait,

@@ -8,7 +8,7 @@ import (
 
 var (
 	simSeed     = flag.Uint64("lease.seed", 0, "play only the world with this seed")
-	simBarriers = flag.Int("lease.barriers", 10_000, "barriers to play")
+	simBarriers = flag.Int("lease.barriers", barriersPlayed, "barriers to play")
 )
 
 const perWorld = 100 // barriers

@@ -93,7 +93,7 @@ func (w *world) chance(p float64) bool { return w.Float64() < p }
 // pause is how long something takes: mostly little, sometimes very long.
 func (w *world) pause() time.Duration {
 	switch {
-	case w.chance(0.04):
+	case w.chance(0.06):
 		return w.upTo(w.slowness)
 	case w.chance(0.2):
 		return w.upTo(200 * time.Millisecond)
@@ -121,7 +121,7 @@ func (w *world) during() {
 		return
 	}
 	w.depth++
-	w.run(w.now + 5*w.pause())
+	w.run(w.now + w.upTo(2*time.Second))
 	w.depth--
 }
 
@@ -249,7 +249,7 @@ func (w *world) record(r uint64, nodes []lifecycle.FencedNode) {
 
 // trouble stops, kills, cuts off or suspends a machine.
 func (w *world) trouble() {
-	w.after(w.upTo(4*time.Second), w.trouble)
+	w.after(w.upTo(3*time.Second), w.trouble)
 	m := w.machines[w.IntN(len(w.machines))]
 	switch w.IntN(5) {
 	case 0, 1:
