@@ -54,7 +54,8 @@ func (f *fences) seenAt(index uint64, now time.Duration) time.Duration {
 }
 
 // fencing runs the fences of one term of leadership. Its goroutine is keepFences,
-// which owns everything but open and asking; those are under the mutex of fences.
+// which alone writes open and stands; open and asking are read by others, and
+// written under the mutex of fences.
 type fencing struct {
 	node    *Node
 	grantor *lease.Grantor

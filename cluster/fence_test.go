@@ -302,6 +302,25 @@ func TestStarvedNodeHasNoLease(t *testing.T) {
 	l.awaitLease(f)
 }
 
+// TestStarvedNodeDoesNotAcknowledge: it hears of the fence and not of the entry.
+func TestStarvedNodeDoesNotAcknowledge(t *testing.T) {
+	l := leasing(t, 3)
+	leader := l.leader()
+	f := l.others(leader)[0]
+	who := l.principal()
+	l.network.cut(raftPath, leader, f)
+	r := l.withdraw(who, leader)
+	got := leader.fenced(r)
+	if f.node.Load().View().Position().Index >= r {
+		t.Fatal("the entry came over a cut link")
+	}
+	if f.usable() == nil || !strings.Contains(l.outcomes(got), f.name+" "+string(lifecycle.LeaseExpired)) {
+		t.Errorf("%s; it may sign: %v", l.outcomes(got), f.usable() == nil)
+	}
+	l.network.heal()
+	l.awaitLease(f)
+}
+
 func TestRestartEndsTheLease(t *testing.T) {
 	l := leasing(t, 3)
 	f := l.others(l.leader())[0]
