@@ -102,11 +102,12 @@ func (d *Daemon) rememberMembers() error {
 
 // joinGossip contacts the members that gossip does not hear.
 func (d *Daemon) joinGossip() {
-	if d.gossip == nil {
+	gossip := d.gossip.Load()
+	if gossip == nil {
 		return
 	}
 	heard := map[lifecycle.NodeID]bool{}
-	for _, id := range d.gossip.Alive() {
+	for _, id := range gossip.Alive() {
 		heard[id] = true
 	}
 	var missing []string
@@ -115,7 +116,7 @@ func (d *Daemon) joinGossip() {
 			missing = append(missing, n.Addrs.Gossip)
 		}
 	}
-	if err := d.gossip.Join(missing); err != nil {
+	if err := gossip.Join(missing); err != nil {
 		d.log.Debug("join gossip", "err", err)
 	}
 }

@@ -44,7 +44,7 @@ type Daemon struct {
 	journal   *audit.Journal
 	mux       *tlsmux.Mux
 	node      *cluster.Node
-	gossip    *cluster.Gossip
+	gossip    atomic.Pointer[cluster.Gossip] // once it runs: the cluster asks before
 	service   *authority.Service
 	signer    *signing.Signer
 	releasing atomic.Pointer[signing.Signer] // signer, once there is one: the cluster asks before
@@ -198,10 +198,10 @@ func (d *Daemon) dialRaft(address string, id lifecycle.NodeID, timeout time.Dura
 }
 
 func (d *Daemon) hint(id lifecycle.NodeID) string {
-	if d.gossip == nil {
-		return ""
+	if g := d.gossip.Load(); g != nil {
+		return g.Hint(id)
 	}
-	return d.gossip.Hint(id)
+	return ""
 }
 
 // report fills in what only this process knows of itself.
@@ -210,8 +210,8 @@ func (d *Daemon) report(r *cluster.Report) {
 	r.CertExpiresMS = d.renewal.current.Load().Leaf.NotAfter.UnixMilli()
 	h := d.store.Health()
 	r.KeyStore = cluster.KeyStoreReport{Driver: d.store.Driver(), OK: h.OK, Why: h.Why}
-	if p := d.provision; p != nil {
-		s := p.State()
+	if d.releasing.Load() != nil { // set after provision is
+		s := d.provision.State()
 		r.KeyStore.Orphans, r.KeyStore.Missing = s.Orphans, s.Missing
 	}
 }
@@ -288,7 +288,7 @@ func (d *Daemon) startGossip() {
 		d.log.Warn("gossip is off: nodes are found at the addresses in the log only", "err", err)
 		return
 	}
-	d.gossip = g
+	d.gossip.Store(g)
 }
 
 func (d *Daemon) tls() *tls.Config {
@@ -319,8 +319,8 @@ func (d *Daemon) stop(clean bool) error {
 	if d.peers != nil {
 		note(d.peers.Close())
 	}
-	if d.gossip != nil {
-		note(d.gossip.Close())
+	if g := d.gossip.Load(); g != nil {
+		note(g.Close())
 	}
 	if d.node != nil {
 		note(d.node.Close())
