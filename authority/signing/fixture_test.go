@@ -76,6 +76,7 @@ type world struct {
 	usable  error
 	lease   lease
 
+	seal    atomic.Pointer[lifecycle.Seal]
 	entries atomic.Int64 // that strict signatures went into
 	record  signing.Record
 }
@@ -110,6 +111,12 @@ func build(t testing.TB) *world {
 		Elapsed: func() time.Duration { return time.Duration(w.elapsed.Load()) }, MaxAge: time.Minute,
 		Record: func(ctx context.Context, groups []command.SignatureGroup) (state.Outcome, error) {
 			return w.record(ctx, groups)
+		},
+		Sealed: func(key lifecycle.KeyID) *lifecycle.Seal {
+			if s := w.seal.Load(); s != nil && s.Covers(key) {
+				return s
+			}
+			return nil
 		},
 		Usable: func(lifecycle.KeyID, uint64) error { return w.usable }})
 	w.create("ci", lifecycle.ForArtifact, lifecycle.ES256, nil)

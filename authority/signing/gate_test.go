@@ -45,7 +45,12 @@ func TestGate(t *testing.T) {
 		"role narrowed": {change: func(w *world) {
 			w.ledger.Must(w.t, &command.AddPrincipal{Replace: true, Principal: command.PrincipalRecord{Name: "robot", Kind: lifecycle.Service}})
 		}, want: "denied"},
-		"token revoked": {change: func(w *world) { w.ledger.Must(w.t, &command.RevokeToken{ID: "token-robot"}) }, want: "denied"},
+		"token revoked":           {change: func(w *world) { w.ledger.Must(w.t, &command.RevokeToken{ID: "token-robot"}) }, want: "denied"},
+		"sealed here":             {change: func(w *world) { w.seal.Store(&lifecycle.Seal{ID: "1", By: "uid 0"}) }, want: "sealed"},
+		"sealed here for the key": {change: func(w *world) { w.seal.Store(&lifecycle.Seal{ID: "1", Key: "ci", By: "uid 0"}) }, want: "sealed"},
+		"sealed, as the cluster remembers": {change: func(w *world) {
+			w.ledger.Must(w.t, &command.ReportSeal{Node: w.ledger.NodeID(), ID: "0011223344556677", By: "uid 0", SealedAt: 1})
+		}, want: "sealed"},
 		"rotated": {change: func(w *world) {
 			w.ledger.Must(w.t, &command.PrepareVersion{Key: "ci", Version: 2, Instances: []command.Intent{{Node: w.ledger.NodeID(), CKAID: ledgertest.CKAID("ci2")}}})
 			w.activate("ci", 2)
@@ -158,6 +163,10 @@ func TestAdmission(t *testing.T) {
 	late.ReceivedAt -= time.Minute
 	_, err := w.signer.Sign(ctx, late, []signing.Input{hello})
 	code(t, err, "too_late")
+	w.seal.Store(&lifecycle.Seal{ID: "1", Key: "ci", By: "uid 0"})
+	_, err = w.sign(hello)
+	code(t, err, "sealed")
+	w.seal.Store(&lifecycle.Seal{ID: "1", Key: "other", By: "uid 0"})
 	w.audit.failBatch = errDisk
 	if _, err := w.sign(hello); !errors.Is(err, authority.ErrAudit) {
 		t.Errorf("no journal = %v", err)

@@ -114,6 +114,20 @@ func TestThreeNodes(t *testing.T) {
 		}
 		t.Logf("%s: kid %s, %s", sig.Node, sig.KID, base64.StdEncoding.EncodeToString(sig.Signature))
 	}
+	if _, err := c.CreateKey(ctx, wire.CreateKey{Name: "code", Purpose: "code", Alg: "ES256", Owner: "me@example.com", BusinessReason: "test"}, client.Wait("active", 30*time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	recorded := map[uint64]bool{}
+	for _, conf := range configs { // a strict key: leader and followers bring their records to the log
+		sig, err := c.Sign(ctx, "code", wire.SignRequest{Digest: digest[:], Hash: "SHA-256"}, client.At(conf.Advertise.API))
+		if err != nil {
+			t.Fatalf("sign strictly on %s: %v", conf.NodeName, err)
+		}
+		if !sig.Strict || sig.RecordIndex == 0 || recorded[sig.RecordIndex] {
+			t.Errorf("%s: strict %v, recorded at %d", conf.NodeName, sig.Strict, sig.RecordIndex)
+		}
+		recorded[sig.RecordIndex] = true
+	}
 	statements(ctx, t, c, configs, wire.Good)
 	if _, err := c.Revoke(ctx, "ci", wire.Revoke{Reason: "keyCompromise"}); err != nil {
 		t.Fatal(err)
