@@ -16,6 +16,7 @@ import (
 )
 
 func logCommand() *cli.Command {
+	dir := &cli.StringFlag{Name: "dir", Usage: "read the data directory of a stopped node instead"}
 	return group("log", "the lifecycle log: an RFC 6962 tree of everything that happened",
 		looking("list", "", "list leaves", func(s *session) error {
 			l, err := fetchLog(s, s.Uint64("from"))
@@ -31,10 +32,10 @@ func logCommand() *cli.Command {
 		}, append(pageFlags(), fromFlag())...),
 		looking("show", "NUMBER", "print one leaf, exactly the bytes that are hashed", showLeaf),
 		looking("verify", "", "compute the tree's root from every leaf and compare", verifyLog,
-			&cli.StringFlag{Name: "file", Usage: "check a dump instead of asking a node"},
+			dir, &cli.StringFlag{Name: "file", Usage: "check a dump instead of asking a node"},
 			&cli.StringFlag{Name: "root", Usage: "the root it must have, base64, as in a position's log_root"}),
 		looking("dump", "", "write every leaf, one JSON object per line", dumpLog,
-			&cli.StringFlag{Name: "out", Usage: "file to write", DefaultText: "stdout"}, fromFlag()),
+			&cli.StringFlag{Name: "out", Usage: "file to write", DefaultText: "stdout"}, fromFlag(), dir),
 	)
 }
 
@@ -43,6 +44,9 @@ func fromFlag() cli.Flag {
 }
 
 func fetchLog(s *session, from uint64) (wire.List[wire.LogEntry], error) {
+	if dir := s.String("dir"); dir != "" {
+		return readLogDir(dir, from)
+	}
 	c, err := s.client()
 	if err != nil {
 		return wire.List[wire.LogEntry]{}, err
@@ -107,6 +111,9 @@ func verifyLog(s *session) error {
 	want := s.String("root")
 	var position *wire.Position
 	if file := s.String("file"); file != "" {
+		if s.String("dir") != "" {
+			return usagef("--file and --dir exclude each other")
+		}
 		if want == "" {
 			return usagef("--file needs --root: a dump cannot vouch for itself")
 		}

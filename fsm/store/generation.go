@@ -55,11 +55,14 @@ func (g *generation) release() {
 	}
 }
 
+// lockLimit: a lock held longer is held by a living process.
+const lockLimit = time.Second
+
 // openFile opens or makes a file of tables. Errors are ErrInUse, ErrDamaged, or of
 // the environment.
 func openFile(path string, mmapBytes int) (*bolt.DB, error) {
 	db, err := bolt.Open(path, 0o600, &bolt.Options{
-		Timeout:         time.Second, // a lock held longer is held by a living process
+		Timeout:         lockLimit,
 		NoSync:          true,
 		NoGrowSync:      true,
 		FreelistType:    bolt.FreelistMapType,

@@ -20,14 +20,18 @@ func (s *Store) Scan(ctx context.Context) (at state.Position, err error) {
 		return at, err
 	}
 	defer p.release()
-	at = p.root.Meta.Position()
+	return p.root.Meta.Position(), p.sound(ctx)
+}
+
+// sound is scan with what a damaged page does to bbolt turned into an error.
+func (p *pinned) sound(ctx context.Context) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if r := recover(); r != nil { // an assertion of bbolt, or a page past the end of the file
-			err = altered(at.Index, fmt.Errorf("%w: %v", ErrDamaged, r))
+			err = altered(p.root.Meta.Index, fmt.Errorf("%w: %v", ErrDamaged, r))
 		}
 	}()
-	return at, p.scan(ctx)
+	return p.scan(ctx)
 }
 
 func (p *pinned) scan(ctx context.Context) error {
