@@ -36,6 +36,10 @@ func TestOracles(t *testing.T) {
 		{"somebody else's token", (*evidence).gates, evidence{withdrawals: []*withdrawal{token}, events: []event{gate(51*sec, 101, "k", "admin")}}, false},
 		{"nobody knows whether it happened", (*evidence).gates, evidence{withdrawals: []*withdrawal{unknown}, events: []event{gate(51*sec, 99, "k", "admin")}}, false},
 
+		{"it had vouched for more", (*evidence).acknowledged, evidence{events: []event{{Name: "ack", Index: 100, node: n1, PID: 1}, {Name: "gate", Index: 99, node: n1, PID: 1}}}, true},
+		{"it vouched afterwards", (*evidence).acknowledged, evidence{events: []event{{Name: "gate", Index: 99, node: n1, PID: 1}, {Name: "ack", Index: 100, node: n1, PID: 1}}}, false},
+		{"another process had", (*evidence).acknowledged, evidence{events: []event{{Name: "ack", Index: 100, node: n1, PID: 1}, {Name: "gate", Index: 99, node: n1, PID: 2}}}, false},
+
 		{"accepted after settled", (*evidence).settledAcceptances, evidence{withdrawals: []*withdrawal{suspended}, accepted: []acceptance{{key: "k", sdk: true, at: 54 * sec, index: 99}}}, true},
 		{"accepted before", (*evidence).settledAcceptances, evidence{withdrawals: []*withdrawal{suspended}, accepted: []acceptance{{key: "k", sdk: true, at: 52 * sec, index: 99}}}, false},
 		{"a raw caller believes anything", (*evidence).settledAcceptances, evidence{withdrawals: []*withdrawal{suspended}, accepted: []acceptance{{key: "k", at: 54 * sec, index: 99}}}, false},

@@ -29,7 +29,7 @@ type evidence struct {
 func (r *trial) findings(t *testing.T) (found []string) {
 	t.Helper()
 	ev := r.evidence()
-	for _, judge := range []func(*evidence) []string{(*evidence).gates, (*evidence).settledAcceptances, (*evidence).lateAcceptances, (*evidence).strictRecords, (*evidence).goodAnswers} {
+	for _, judge := range []func(*evidence) []string{(*evidence).gates, (*evidence).acknowledged, (*evidence).settledAcceptances, (*evidence).lateAcceptances, (*evidence).strictRecords, (*evidence).goodAnswers} {
 		found = append(found, judge(ev)...)
 	}
 	found = append(found, r.surprises...)
@@ -156,6 +156,26 @@ func (ev *evidence) gates() (found []string) {
 			if w.stands(e.Index) {
 				found = append(found, fmt.Sprintf("%s passed the gate with %s by state %d, in which its %s at %d stands", e.node.name, e.Key, e.Index, w.what, w.index))
 			}
+		}
+	}
+	return found
+}
+
+// acknowledged: a process that has vouched for an index has nobody in its gate any
+// more who goes by an older state. Both stand in its own record, in order.
+func (ev *evidence) acknowledged() (found []string) {
+	type process struct {
+		n   *node
+		pid int
+	}
+	vouched := map[process]uint64{}
+	for _, e := range ev.events {
+		p := process{e.node, e.PID}
+		switch {
+		case e.Name == "ack":
+			vouched[p] = max(vouched[p], e.Index)
+		case e.Name == "gate" && e.Index < vouched[p]:
+			found = append(found, fmt.Sprintf("%s passed the gate with %s by state %d and had vouched for %d", e.node.name, e.Key, e.Index, vouched[p]))
 		}
 	}
 	return found

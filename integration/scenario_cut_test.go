@@ -37,10 +37,10 @@ func cutLeader(s *stage) {
 	s.cutOff("the leader cut off", leader)
 }
 
-// cutLeaderWithNonvoter leaves the leader with the node that must not confirm it.
-func cutLeaderWithNonvoter(s *stage) {
-	leader, _, other := s.cast()
-	s.cutOff("the leader with the node without a vote", leader, other)
+// cutLeaderWithNonvoters leaves the leader with nodes that must not confirm it.
+func cutLeaderWithNonvoters(s *stage) {
+	leader, _, _ := s.cast()
+	s.cutOff("the leader with the nodes without a vote", append(s.nonvoters(), leader)...)
 	for _, e := range leader.record() {
 		if e.Name == "grant" && e.NS > s.cutNS+int64(300*time.Millisecond) && e.NS < s.healedNS {
 			s.find("%s granted a lease %s after it had lost the voters", leader.name, time.Duration(e.NS-s.cutNS))

@@ -18,7 +18,7 @@ var scenarios = []scenario{
 	{"a voter cut off", false, cutFollower},
 	{"a node without a vote cut off", true, cutOther},
 	{"the leader cut off", true, cutLeader},
-	{"the leader with non-voters only", false, cutLeaderWithNonvoter},
+	{"the leader with non-voters only", false, cutLeaderWithNonvoters},
 	{"nobody has a quorum", true, cutTwo},
 	{"the leader is not heard", true, oneWay(false)},
 	{"the leader hears nothing", false, oneWay(true)},

@@ -146,6 +146,16 @@ func (s *stage) cast() (leader, follower, other *node) {
 	return leader, follower, other
 }
 
+// nonvoters are the nodes without a vote.
+func (s *stage) nonvoters() (out []*node) {
+	for _, n := range s.c.nodes {
+		if !n.voter {
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
 // suspend takes the stage's key away, asking all nodes but some, and waits for it to
 // be fenced.
 func (s *stage) suspend(not ...*node) (*withdrawal, time.Duration) {
