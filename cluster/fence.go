@@ -176,6 +176,7 @@ func (f *fencing) close(open []*lifecycle.Fence) {
 		if b.done {
 			f.stands[index] = standing{b.doneAt, b.seenAt}
 			f.observe("recorded", b.seenAt)
+			fault.Record("fenced", "index", index, "term", f.grantor.Term())
 			fault.Reached(fault.FenceRecorded)
 		}
 		f.grantor.Close(index)
@@ -330,7 +331,6 @@ func (f *fencing) finish(v *state.View) time.Duration {
 		if !b.done {
 			b.done, b.doneAt = true, f.node.Clock()
 			f.observe("done", b.seenAt)
-			fault.Record("fenced", "index", index, "term", c.Term)
 		}
 		c.Fences = append(c.Fences, command.FencedAt{Index: index, Nodes: b.fence.Fenced()})
 	}
@@ -346,7 +346,7 @@ func (f *fencing) finish(v *state.View) time.Duration {
 // passed the gate before is too old now for its client to accept it.
 func (f *fencing) settle(v *state.View, unsettled []*lifecycle.Fence) time.Duration {
 	next, now, wait := time.Hour, f.node.Clock(), terms(v).AgeWait
-	c := &command.RecordSettled{}
+	c := &command.RecordSettled{Term: f.grantor.Term()}
 	before := f.stands
 	f.stands = make(map[uint64]standing, len(unsettled))
 	for _, row := range unsettled {

@@ -88,7 +88,7 @@ func (f *FSM) ApplyBatch(logs []*raft.Log) []any {
 	}
 	entries := make([]store.Entry, len(logs))
 	for i, l := range logs {
-		entries[i] = store.Entry{Index: l.Index, Data: l.Data, Skip: l.Type != raft.LogCommand}
+		entries[i] = store.Entry{Index: l.Index, Term: l.Term, Data: l.Data, Skip: l.Type != raft.LogCommand}
 		if !entries[i].Skip {
 			entries[i].Command = f.own.take(l.Data)
 		}

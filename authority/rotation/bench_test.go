@@ -24,7 +24,7 @@ func BenchmarkPass100k(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		if o := m.Apply(rows, m.Index()+1, entry); !o.OK() {
+		if o := m.Apply(rows, m.Index()+1, 0, entry); !o.OK() {
 			b.Fatal(o.Detail)
 		}
 	}

@@ -78,7 +78,7 @@ func examples() []Body {
 		&RecordFenced{Term: 7, Fences: []FencedAt{{Index: 41, Nodes: []lifecycle.FencedNode{
 			{Node: nodeA, Outcome: lifecycle.Acked, Boot: strings.Repeat("e5", 16), At: 1767355200200},
 			{Node: nodeB, Outcome: lifecycle.LeaseExpired, At: 1767355203750}}}, {Index: 43}}},
-		&RecordSettled{Indexes: []uint64{41, 43}},
+		&RecordSettled{Indexes: []uint64{41, 43}, Term: 7},
 		&RecordSignatures{Node: nodeA, Groups: []SignatureGroup{{Key: "ci", Version: 2, KID: base64.RawURLEncoding.EncodeToString(filled(0x44)),
 			Principal: "ada", TokenID: "tok-0001", RequestID: "019b7dd0-2c7b-7000-8000-000000000002",
 			Items: []SignatureItem{{TBS: filled(0x77), Sig: filled(0x88)}, {TBS: filled(0x99), Sig: filled(0xaa)}}}}},

@@ -83,6 +83,7 @@ func (c *RecordFenced) Check() error {
 // reached its caller or never will.
 type RecordSettled struct {
 	Indexes []uint64 `cbor:"1,keyasint"` // ascending
+	Term    uint64   `cbor:"2,keyasint"` // of the leader that waited
 }
 
 func (*RecordSettled) Kind() Kind { return KindRecordSettled }

@@ -40,7 +40,7 @@ func run(t testing.TB, script [][]byte, n int) memory {
 	t.Helper()
 	m, b := state.NewMachine(), memory{}
 	for i, e := range script {
-		if o := m.Apply(b, uint64(i+1), e); !o.OK() {
+		if o := m.Apply(b, uint64(i+1), 0, e); !o.OK() {
 			t.Fatal(o.Err())
 		}
 		if (i+1)%n == 0 || i == len(script)-1 {

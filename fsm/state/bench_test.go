@@ -22,7 +22,7 @@ func loaded(b *testing.B, keys int) (*state.Machine, *ledgertest.Memory, []lifec
 		b.Fatal(err)
 	}
 	for n := range keys {
-		if o := m.Apply(rows, m.Index()+1, encoded(b, newKey(lifecycle.KeyID(fmt.Sprint("k", n)), nodes[0]))); !o.OK() {
+		if o := m.Apply(rows, m.Index()+1, 0, encoded(b, newKey(lifecycle.KeyID(fmt.Sprint("k", n)), nodes[0]))); !o.OK() {
 			b.Fatalf("%+v", o)
 		}
 	}
@@ -67,14 +67,14 @@ func BenchmarkApply(b *testing.B) {
 							entries = append(entries, encoded(b, c))
 							break
 						}
-						m.Apply(rows, m.Index()+1, encoded(b, c))
+						m.Apply(rows, m.Index()+1, 0, encoded(b, c))
 					}
 				}
 				m.Seal(rows)
 				b.ReportAllocs()
 				b.StartTimer()
 				for _, e := range entries {
-					if o := m.Apply(rows, m.Index()+1, e); !o.OK() {
+					if o := m.Apply(rows, m.Index()+1, 0, e); !o.OK() {
 						b.Fatalf("%+v", o)
 					}
 					m.Seal(rows)
@@ -105,7 +105,7 @@ func BenchmarkRecordSignatures(b *testing.B) {
 			}
 			b.ReportAllocs()
 			for b.Loop() {
-				if o := m.Apply(rows, m.Index()+1, entry); len(o.Groups) != groups || o.Groups[0].Code != "" {
+				if o := m.Apply(rows, m.Index()+1, 0, entry); len(o.Groups) != groups || o.Groups[0].Code != "" {
 					b.Fatalf("%+v", o)
 				}
 				m.Seal(rows)

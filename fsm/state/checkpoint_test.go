@@ -130,7 +130,7 @@ func TestMarksAreTheSameWhateverTheBatches(t *testing.T) {
 	for batch := 1; batch <= len(entries); batch++ {
 		m, b := state.NewMachine(), ledgertest.NewMemory()
 		for i, e := range entries {
-			m.Apply(b, uint64(i+1), e)
+			m.Apply(b, uint64(i+1), 0, e)
 			if (i+1)%batch == 0 {
 				m.Seal(b)
 			}

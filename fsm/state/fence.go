@@ -56,10 +56,16 @@ func (x *tx) evictFences() {
 	}
 }
 
-// system refuses what only the cluster says of itself.
-func (x *tx) system() Outcome {
+// ofLeader refuses what is not the word of the leader in office about its own
+// fences. A leader that was deposed may have applied an entry of its successor, and
+// know nothing of the leases that were granted since: if it leads again before its
+// record is stored, the record stands in a later term than the waiting it speaks of.
+func (x *tx) ofLeader(term uint64) Outcome {
 	if x.head.Actor != systemActor {
 		return refuse(Invalid, x.head.Actor, "only the cluster itself says how far a fence is")
+	}
+	if x.term != 0 && term != x.term {
+		return refuse(Conflict, "", "the leader of term %d waited, and the entry is of term %d: what happened in between it did not see", term, x.term)
 	}
 	return Outcome{}
 }
@@ -67,7 +73,7 @@ func (x *tx) system() Outcome {
 const systemActor = "system"
 
 func (x *tx) recordFenced(c *command.RecordFenced) Outcome {
-	if o := x.system(); !o.OK() {
+	if o := x.ofLeader(c.Term); !o.OK() {
 		return o
 	}
 	done := 0
@@ -89,7 +95,7 @@ func (x *tx) recordFenced(c *command.RecordFenced) Outcome {
 }
 
 func (x *tx) recordSettled(c *command.RecordSettled) Outcome {
-	if o := x.system(); !o.OK() {
+	if o := x.ofLeader(c.Term); !o.OK() {
 		return o
 	}
 	done := 0

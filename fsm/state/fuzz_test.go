@@ -90,7 +90,7 @@ func apply(t *testing.T, m *state.Machine, b *ledgertest.Memory, index uint64, e
 			panic(r)
 		}
 	}()
-	o := m.Apply(b, index, entry)
+	o := m.Apply(b, index, 0, entry)
 	root := m.Seal(b)
 	if state.Scan(b) != root.Meta.Rows {
 		t.Fatal("the incremental digest is not the scan's")
@@ -144,7 +144,7 @@ func TestApplyStopsAtWhatItCannotRead(t *testing.T) {
 					t.Errorf("%s: %v, want a corruption (%v)", name, r, c.want)
 				}
 			}()
-			m.Apply(b, c.index, c.entry)
+			m.Apply(b, c.index, 0, c.entry)
 		}()
 		if dump(b) != before {
 			t.Errorf("%s: the machine stopped and had written already", name)

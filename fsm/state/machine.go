@@ -72,23 +72,24 @@ func (m *Machine) Index() uint64 { return m.meta.Index }
 // the index moves.
 func (m *Machine) Skip(index uint64) { m.meta.Index = index }
 
-// Apply takes one entry in. It returns the outcome, or panics with *Corruption or
+// Apply takes one entry in. term is the one of the log in which a leader stored it,
+// 0 where there are no leaders. It returns the outcome, or panics with *Corruption or
 // *Divergence.
-func (m *Machine) Apply(b Backend, index uint64, entry []byte) Outcome {
+func (m *Machine) Apply(b Backend, index, term uint64, entry []byte) Outcome {
 	cmd, err := command.Decode(entry)
 	if err != nil {
 		panic(&Corruption{Index: index, Err: err})
 	}
-	return m.ApplyCommand(b, index, cmd)
+	return m.ApplyCommand(b, index, term, cmd)
 }
 
 // ApplyCommand is Apply for an entry that is decoded already. The command belongs to
 // the state from then on.
-func (m *Machine) ApplyCommand(b Backend, index uint64, cmd *command.Command) Outcome {
+func (m *Machine) ApplyCommand(b Backend, index, term uint64, cmd *command.Command) Outcome {
 	if index <= m.meta.Index {
 		panic(&Corruption{Index: index, Err: fmt.Errorf("entry %d was taken in already", m.meta.Index)})
 	}
-	x := &tx{cold: b, hot: m.hot.Txn(), clock: m.meta.Clock, index: index, head: &cmd.Header, hash: hex.EncodeToString(cmd.Digest[:])}
+	x := &tx{cold: b, hot: m.hot.Txn(), clock: m.meta.Clock, index: index, term: term, head: &cmd.Header, hash: hex.EncodeToString(cmd.Digest[:])}
 	m.meta.Index = index
 	o := m.step(x, b, cmd)
 	if !o.Replayed {

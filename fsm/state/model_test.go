@@ -62,7 +62,7 @@ func TestReplicasAgree(t *testing.T) {
 			index++
 			var first state.Outcome
 			for i, r := range rs {
-				o := r.m.Apply(r.b, index, entry)
+				o := r.m.Apply(r.b, index, 0, entry)
 				if i == 0 {
 					first = o
 				} else if fmt.Sprint(o) != fmt.Sprint(first) {

@@ -24,6 +24,7 @@ type tx struct {
 	hot    *iradix.Txn[any]
 	clock  lifecycle.Instant
 	index  uint64
+	term   uint64 // of the log that the entry stands in, 0 = unknown
 	head   *command.Header
 	hash   string // hex digest of the entry
 	writes []write

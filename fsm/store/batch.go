@@ -12,6 +12,7 @@ import (
 // Entry is one committed entry of the Raft log.
 type Entry struct {
 	Index uint64
+	Term  uint64 // in which a leader stored it
 	Data  []byte
 	Skip  bool // not a command of ours: only the index is taken in
 
@@ -118,9 +119,9 @@ func (s *Store) run(tx *bolt.Tx, entries []Entry, outcomes []state.Outcome) (roo
 		case e.Skip:
 			s.machine.Skip(e.Index)
 		case e.Command != nil:
-			outcomes[i] = s.machine.ApplyCommand(b, e.Index, e.Command)
+			outcomes[i] = s.machine.ApplyCommand(b, e.Index, e.Term, e.Command)
 		default:
-			outcomes[i] = s.machine.Apply(b, e.Index, e.Data)
+			outcomes[i] = s.machine.Apply(b, e.Index, e.Term, e.Data)
 		}
 	}
 	root = s.machine.Seal(b)

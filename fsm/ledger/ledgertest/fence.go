@@ -50,7 +50,7 @@ func (l *Ledger) fence() {
 		l.system(c)
 	}
 	if standing := l.view.UnsettledFences(); !l.holdSettling && len(standing) > 0 {
-		c := &command.RecordSettled{}
+		c := &command.RecordSettled{Term: l.leadership.Term}
 		for _, f := range standing {
 			c.Indexes = append(c.Indexes, f.Index)
 		}
@@ -91,7 +91,7 @@ func (l *Ledger) system(body command.Body) {
 
 // apply takes an entry in and publishes what came of it. The caller holds the lock.
 func (l *Ledger) apply(entry []byte) state.Outcome {
-	o := l.machine.Apply(l.rows, l.machine.Index()+1, entry)
+	o := l.machine.Apply(l.rows, l.machine.Index()+1, 0, entry)
 	l.publish(l.machine.Seal(l.rows))
 	return o
 }
