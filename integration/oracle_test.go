@@ -51,7 +51,7 @@ func condemn(t *testing.T, found []string) {
 
 // evidence collects, and completes the withdrawals by what leaders recorded.
 func (r *trial) evidence() *evidence {
-	ev := &evidence{withdrawals: r.withdrawals, accepted: r.accepted, answers: r.answers, events: r.c.events()}
+	ev := &evidence{withdrawals: r.withdrawals, accepted: r.accepted, answers: r.answers, events: slices.DeleteFunc(r.c.events(), func(e event) bool { return e.NS < r.began })}
 	at := map[uint64]*withdrawal{}
 	for _, w := range ev.withdrawals {
 		if w.index != 0 {

@@ -19,6 +19,7 @@ type trial struct {
 	c      *lab
 	ctx    context.Context
 	cancel context.CancelFunc
+	began  int64 // mono: what nodes recorded before belongs to others
 	wg     sync.WaitGroup
 
 	mu          sync.Mutex // owns the rest
@@ -46,7 +47,7 @@ var usual = traffic{slots: 2, every: 150 * time.Millisecond, think: 30 * time.Mi
 // try starts the callers.
 func (c *lab) try(random *rand.Rand, l traffic) *trial {
 	ctx, cancel := context.WithCancel(context.Background())
-	r := &trial{c: c, ctx: ctx, cancel: cancel, current: make([]string, l.slots), refused: map[string]int{}}
+	r := &trial{c: c, ctx: ctx, cancel: cancel, began: mono(), current: make([]string, l.slots), refused: map[string]int{}}
 	seed := func() *rand.Rand { return rand.New(rand.NewPCG(random.Uint64(), 0)) }
 	for slot := range l.slots {
 		own := seed()
