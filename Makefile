@@ -21,6 +21,8 @@ BENCH       ?= .
 BENCHTIME   ?= 1s
 BENCHFLAGS  ?=
 PKGS        ?= ./...
+MINUTES     ?= 10
+SEED        ?=
 DEVFLAGS    ?=
 
 .PHONY: help
@@ -50,9 +52,11 @@ unit: # the packages that race leaves out, except those that start processes
 .PHONY: seeded
 seeded: # errors that we put into our own protocol: its simulator must find each
 	go test -tags chancery_faults -run Seeded -timeout $(TESTTIMEOUT) $(TESTFLAGS) ./cluster/lease
+	go test -tags chancery_faults -timeout $(TESTTIMEOUT) $(TESTFLAGS) ./fsm/fault
 
 # One after the other: they measure themselves against real elections.
 .PHONY: processes
+processes: TESTTIMEOUT = 15m
 processes: # real processes: stories of the command line, kills, damage
 	go test -p 1 -timeout $(TESTTIMEOUT) $(TESTFLAGS) ./cmd/chancery/... ./integration/...
 
@@ -66,8 +70,9 @@ fmt: # gofmt as a check; it changes nothing
 	  if [[ -n "$$found" ]]; then echo "not formatted, run gofmt -w on:"; echo "$$found"; exit 1; fi
 
 .PHONY: vet
-vet: # go vet over all packages
+vet: # go vet over all packages, also as the laboratory builds them
 	go vet ./...
+	go vet -tags chancery_faults ./...
 
 .PHONY: scripts
 scripts: # syntax and lint of shell scripts, unit file and Vagrantfile
@@ -100,6 +105,14 @@ microbench: ## Go benchmarks of the packages (BENCH=regexp BENCHTIME=1s PKGS=./.
 .PHONY: integration
 integration: build ## real processes, kills and restarts, at full length
 	CHANCERY_INTEGRATION=full go test -count=1 -v -timeout 60m ./integration/...
+
+.PHONY: nemesis
+nemesis: ## random faults, several at once, for MINUTES (10); SEED=n repeats the choices
+	CHANCERY_NEMESIS_MINUTES=$(MINUTES) CHANCERY_INTEGRATION_SEED=$(SEED) go test -count=1 -v -timeout 0 -run 'TestNemesis$$' ./integration
+
+.PHONY: seeded-faults
+seeded-faults: ## each error that we can put into our own code must be caught
+	CHANCERY_INTEGRATION=full go test -count=1 -v -timeout 60m -run 'TestSeededFaults$$' ./integration
 
 .PHONY: cross
 cross: ## compile for every platform we promise, without cgo

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -193,10 +194,10 @@ func (n *node) record() []event {
 	return out
 }
 
-// events are those of all nodes.
+// events are those of all nodes, also of those that were removed.
 func (c *lab) events() []event {
 	var out []event
-	for _, n := range c.nodes {
+	for _, n := range append(slices.Clip(c.nodes), c.retired...) {
 		out = append(out, n.record()...)
 	}
 	return out

@@ -35,6 +35,7 @@ type lab struct {
 	// Of a laboratory only, see breakable_test.go.
 	net     *netlab.Lab
 	outside *netlab.Host // where callers are
+	retired []*node      // removed from the cluster; their processes may still run
 }
 
 // node is one member.
@@ -368,6 +369,7 @@ func (c *lab) mustSign(n *node, key string) *wire.Signature {
 
 // end kills what still runs and shows the logs of a test that failed.
 func (c *lab) end() {
+	c.nodes = append(c.nodes, c.retired...)
 	for _, n := range c.nodes {
 		n.send(syscall.SIGCONT)
 		n.kill()

@@ -76,7 +76,7 @@ func (r *trial) readOn(think time.Duration, random *rand.Rand) {
 	defer keeps.Close()
 	var seen uint64
 	for r.ctx.Err() == nil {
-		n := r.c.nodes[random.IntN(len(r.c.nodes))]
+		n := r.nodes[random.IntN(len(r.nodes))]
 		key := r.key(random)
 		if key == "" {
 			pause(r.ctx, think)

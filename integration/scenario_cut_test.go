@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/chancery-project/chancery/client"
 	"github.com/chancery-project/chancery/fsm/fault"
 	"github.com/chancery-project/chancery/integration/netlab"
 	"github.com/chancery-project/chancery/transport/wire"
@@ -231,4 +232,40 @@ func lagging(s *stage) {
 			s.find("%s says %s at level %s and has not applied the suspension", follower.name, got, level)
 		}
 	}
+}
+
+// removeDuringFence removes a node that is cut off while fences wait for it: not
+// before its quarantine is fenced.
+func removeDuringFence(s *stage) {
+	_, _, other := s.cast()
+	rest := s.c.others(other)
+	s.c.net.Apart(hosts(other), hosts(rest...))
+	cut := mono()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		w, took := s.suspend(other)
+		s.expectFenced("a node removed meanwhile", w, took, 15*time.Second)
+	}()
+	k := s.c.clientWith(func(cfg *client.Config) { cfg.Timeout = 20 * time.Second }, rest...)
+	defer k.Close()
+	if _, err := k.Quarantine(ctx(s.t), other.name, wire.Quarantine{Reason: "removed during a fence"}, client.Wait(wire.Committed, 0)); err != nil {
+		s.t.Fatalf("quarantine %s: %v", other.name, err)
+	}
+	if _, err := k.RemoveNode(ctx(s.t), other.name, wire.RemoveNode{Lost: true}, client.Wait(wire.Committed, 0)); wire.CodeOf(err) != wire.NotFenced && time.Duration(mono()-cut) < leaseFor {
+		s.find("%s was removed while it may hold a lease: %v", other.name, err)
+	}
+	<-done
+	eventually(s.t, 20*time.Second, other.name+" is removed", func() string {
+		if _, err := k.RemoveNode(ctx(s.t), other.name, wire.RemoveNode{Lost: true}, client.Wait(wire.Committed, 0)); err != nil {
+			return err.Error()
+		}
+		return ""
+	})
+	s.c.net.Heal()
+	s.stay(time.Second)
+	if after := time.Duration(lastGate(other) - cut); after > leaseFor+250*time.Millisecond {
+		s.find("%s passed its gate %s after it was cut off, and was removed", other.name, after)
+	}
+	s.c.nodes, s.c.retired = rest, append(s.c.retired, other)
 }

@@ -33,6 +33,12 @@ var scenarios = []scenario{
 	{"leadership handed over during a fence", true, transferDuringFence},
 	{"five fences at once", false, fiveAtOnce},
 	{"late grants", false, lateGrants},
+	{"cut off after a late grant", true, cutAfterLateGrant},
+	{"handed over while a lease is out", true, cutBeforeTransfer},
+	{"old grants replayed", true, replayedGrant},
+	{"grants of an earlier process replayed", true, replayedAfterRestart},
+	{"withdrawn while somebody is inside the gate", true, slowInGate},
+	{"a strict key", false, strictSigning},
 
 	{"clock at 0.9", true, clocks(0.9, true)},
 	{"clock at 1.1", true, clocks(1.1, true)},
@@ -49,4 +55,6 @@ var scenarios = []scenario{
 	{"a key store that is gone", false, goneKeyStore},
 	{"slow syncs", true, failingDisk("delay_enter=200000", false)},
 	{"a sync that fails", false, failingDisk("error=EIO:when=1", true)},
+
+	{"a node removed during a fence", false, removeDuringFence}, // the last one: the node is gone then
 }

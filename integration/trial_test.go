@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -17,6 +18,7 @@ import (
 // away on all nodes, and what they were answered. All times are mono.
 type trial struct {
 	c      *lab
+	nodes  []*node // when it began
 	ctx    context.Context
 	cancel context.CancelFunc
 	began  int64 // mono: what nodes recorded before belongs to others
@@ -47,7 +49,7 @@ var usual = traffic{slots: 2, every: 150 * time.Millisecond, think: 30 * time.Mi
 // try starts the callers.
 func (c *lab) try(random *rand.Rand, l traffic) *trial {
 	ctx, cancel := context.WithCancel(context.Background())
-	r := &trial{c: c, ctx: ctx, cancel: cancel, began: mono(), current: make([]string, l.slots), refused: map[string]int{}}
+	r := &trial{c: c, nodes: slices.Clone(c.nodes), ctx: ctx, cancel: cancel, began: mono(), current: make([]string, l.slots), refused: map[string]int{}}
 	seed := func() *rand.Rand { return rand.New(rand.NewPCG(random.Uint64(), 0)) }
 	for slot := range l.slots {
 		own := seed()

@@ -233,7 +233,7 @@ func (r *trial) robot(k *client.Client, key, what string, random *rand.Rand) {
 	}
 	stop, cancel := context.WithCancel(r.ctx)
 	defer cancel()
-	for _, n := range r.c.nodes {
+	for _, n := range r.nodes {
 		own := r.c.clientWith(func(cfg *client.Config) {
 			cfg.CertFile, cfg.KeyFile, cfg.Token, cfg.Timeout = "", "", token.Secret, 2*time.Second
 		}, n)
