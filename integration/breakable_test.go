@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"encoding/json"
 	"errors"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -192,6 +193,37 @@ func (n *node) record() []event {
 		out = append(out, e)
 	}
 	return out
+}
+
+// await waits for the next event that a node records and that is wanted.
+func (n *node) await(what string, wanted func(event) bool) event {
+	t := n.c.t
+	t.Helper()
+	f, err := os.Open(filepath.Join(n.dir, "record"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.Seek(0, io.SeekEnd); err != nil {
+		t.Fatal(err)
+	}
+	in, line := bufio.NewReader(f), []byte(nil)
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); {
+		part, err := in.ReadBytes('\n')
+		if line = append(line, part...); err == io.EOF { // the rest is still to come
+			time.Sleep(time.Millisecond)
+			continue
+		}
+		e := event{node: n}
+		if err := json.Unmarshal(line, &e); err != nil {
+			t.Fatalf("the record of %s: %v: %s", n.name, err, line)
+		}
+		if line = nil; wanted(e) {
+			return e
+		}
+	}
+	t.Fatalf("%s: not recorded by %s within 20 s", what, n.name)
+	return event{}
 }
 
 // events are those of all nodes, also of those that were removed.

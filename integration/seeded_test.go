@@ -131,17 +131,7 @@ func cutAfterLateGrant(s *stage) {
 	other.order(fault.Command{Clock: &fault.Distortion{Rate: 0.9}})
 	leader.order(fault.Command{Order: &fault.Order{Point: fault.LeaseGrant, Do: fault.Sleep, MS: 800}})
 	s.stay(2 * time.Second)
-	granted := func() (n int) {
-		for _, e := range leader.record() {
-			if e.Name == "grant" && e.NodeID == id {
-				n++
-			}
-		}
-		return n
-	}
-	for before := granted(); granted() == before; {
-		s.stay(5 * time.Millisecond)
-	}
+	leader.await("a grant for "+other.name, func(e event) bool { return e.Name == "grant" && e.NodeID == id })
 	s.stay(30 * time.Millisecond) // it is on its way
 	s.c.net.Apart(hosts(other), hosts(s.c.others(other)...))
 	w, took := s.suspend(other)
@@ -168,13 +158,17 @@ func cutBeforeTransfer(s *stage) {
 // that hears everything and applies nothing.
 func fenceBetweenIndexAndRecord(s *stage) {
 	leader, _, other := s.cast()
+	id := string(nodeID(s.c, other))
 	other.order(fault.Command{Clock: &fault.Distortion{Rate: 0.9}})
 	other.at(fault.ApplyBatch, fault.Sleep, 8000)
-	leader.order(fault.Command{Order: &fault.Order{Point: fault.LeaseIndexed, Do: fault.Sleep, MS: 850}})
-	s.stay(1500*time.Millisecond + time.Duration(s.random.Int64N(int64(time.Second))))
+	const within = 250 * time.Millisecond
+	leader.order(fault.Command{Order: &fault.Order{Point: fault.LeaseIndexed, Do: fault.Sleep, MS: within.Milliseconds()}})
+	s.stay(1100 * time.Millisecond)
+	leader.await("a grant for "+other.name, func(e event) bool { return e.Name == "grant" && e.NodeID == id })
+	s.stay(leaseFor/3 - within + time.Duration(s.random.Int64N(int64(within/2)))) // it asks again after a third of its lease
 	w, took := s.suspend(other)
 	s.expectFenced("in the middle of a grant", w, took, 15*time.Second)
-	s.stay(leaseFor + time.Second - took)
+	s.stay(leaseFor + 2*time.Second - took)
 }
 
 // stuckApply lets a node hear of a withdrawal and not apply it.

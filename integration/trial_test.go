@@ -95,6 +95,13 @@ func (r *trial) use(slot int, key string) {
 	r.current[slot] = key
 }
 
+// signedBy reports whether a caller has got a signature of that node.
+func (r *trial) signedBy(node string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.ContainsFunc(r.accepted, func(a acceptance) bool { return a.node == node })
+}
+
 // told notes why something did not work.
 func (r *trial) told(what string, err error) {
 	r.mu.Lock()
