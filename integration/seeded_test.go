@@ -163,9 +163,10 @@ func fenceBetweenIndexAndRecord(s *stage) {
 	other.at(fault.ApplyBatch, fault.Sleep, 8000)
 	const within = 250 * time.Millisecond
 	leader.order(fault.Command{Order: &fault.Order{Point: fault.LeaseIndexed, Do: fault.Sleep, MS: within.Milliseconds()}})
-	s.stay(1100 * time.Millisecond)
+	leader.order(fault.Command{Order: &fault.Order{Point: fault.LeaseGrant, Do: fault.Sleep, MS: 500}}) // so that one lease ends well after the one before
+	s.stay(1500 * time.Millisecond)
 	leader.await("a grant for "+other.name, func(e event) bool { return e.Name == "grant" && e.NodeID == id })
-	s.stay(leaseFor/3 - within + time.Duration(s.random.Int64N(int64(within/2)))) // it asks again after a third of its lease
+	s.stay(renewEvery + time.Duration(s.random.Int64N(int64(within/2)))) // now it has asked again
 	w, took := s.suspend(other)
 	s.expectFenced("in the middle of a grant", w, took, 15*time.Second)
 	s.stay(leaseFor + 2*time.Second - took)

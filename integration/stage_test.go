@@ -20,6 +20,7 @@ const (
 	leaseFor   = 3 * time.Second         // L
 	waitFor    = 3750 * time.Millisecond // W
 	requestAge = 2 * time.Second         // D
+	renewEvery = 500 * time.Millisecond  // between the answer to one request for a lease and the next request
 )
 
 // stage is a laboratory in which scenarios are played one after another, with callers
