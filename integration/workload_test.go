@@ -30,7 +30,7 @@ const (
 	workers    = 3 // callers of one key, beside one that signs
 	opsPerKey  = 150
 	thinkFor   = 30 * time.Millisecond // longest pause of a caller
-	signStale  = 3 * time.Second       // the age of state that signs nothing (signing.Config.MaxStale)
+	signLease  = 4 * time.Second       // no node signs so long after a commit that it did not hear of (PROTOCOL: W)
 	maxWorking = 10                    // porcupine's cost grows with what runs at once
 )
 
@@ -47,7 +47,7 @@ type workload struct {
 	history  []porcupine.Operation
 	acked    map[string]keyOp // by request id: what must never be lost
 	unknown  int
-	ended    map[string]map[uint64]time.Duration // key -> version -> when its end was acknowledged
+	ended    map[string]map[uint64]time.Duration // key -> version -> when nobody may be asked to sign with it any more
 	signed   []signed
 	surprise []string
 	clients  int
@@ -198,6 +198,9 @@ func (k *caller) change(ctx context.Context, op keyOp) {
 		return
 	}
 	k.w.record(op, a, call, id)
+	if err == nil && (op.verb == "revoke" && op.reason != lifecycle.CertificateHold || op.verb == "deactivate") {
+		k.w.end(op, answer.Has(wire.Fenced))
+	}
 }
 
 func (k *caller) ask(ctx context.Context, op keyOp, id client.Option) (*wire.Operation, error) {
@@ -295,13 +298,17 @@ func (w *workload) record(op keyOp, a keyAnswer, call time.Duration, id string) 
 		return
 	}
 	w.acked[id] = op
-	if op.verb == "revoke" && op.reason != lifecycle.CertificateHold || op.verb == "deactivate" {
-		w.end(op, now)
-	}
 }
 
-// end notes that a version will never sign again. It is called under mu.
-func (w *workload) end(op keyOp, at time.Duration) {
+// end notes that a version will never sign again: from now on when it is fenced, when
+// all leases have run out otherwise.
+func (w *workload) end(op keyOp, fenced bool) {
+	at := time.Since(w.start)
+	if !fenced {
+		at += signLease
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	if w.ended[op.key] == nil {
 		w.ended[op.key] = map[uint64]time.Duration{}
 	}
@@ -394,8 +401,8 @@ func (w *workload) checkSignatures(t *testing.T) {
 			t.Errorf("a signature of %s/%d by %s does not verify with its kid %s", s.key, s.Version, s.Node, s.KID)
 		}
 		for _, v := range []uint64{0, s.Version} {
-			if at, ended := w.ended[s.key][v]; ended && s.call > at+signStale {
-				t.Errorf("%s signed with %s/%d %s after its end was acknowledged", s.Node, s.key, s.Version, s.call-at)
+			if at, ended := w.ended[s.key][v]; ended && s.call > at {
+				t.Errorf("%s signed with %s/%d, asked %s after that had to have ended", s.Node, s.key, s.Version, s.call-at)
 			}
 		}
 	}
