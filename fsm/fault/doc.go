@@ -28,7 +28,7 @@ const (
 	DuplicateApply    = "duplicate-apply"     // a fence is acknowledged, or an entry applied, twice as if once
 	AckBeforeDrain    = "ack-before-drain"    // a fence is acknowledged before the gate was drained
 	AckBeforeApply    = "ack-before-apply"    // a fence is acknowledged before the revocation is applied
-	NoWait            = "no-wait"             // a fence is over without waiting for leases that are out
+	NoWait            = "no-bound-wait"       // a fence is over without waiting for leases that are out
 	StrictSkipped     = "strict-skipped"      // a strict signature is released before it is recorded
 )
 
