@@ -138,6 +138,9 @@ func checkSettings(s lifecycle.Settings) error {
 	if s.BusinessReasonConfirm < lifecycle.Day || s.BusinessReasonConfirm > 10*366*lifecycle.Day {
 		return fmt.Errorf("business_reason_confirm = %s: allowed are 1d to ten years", s.BusinessReasonConfirm)
 	}
+	if err := s.CheckApprovals(); err != nil {
+		return err
+	}
 	lease, age := s.SigningTerms()
 	if lease < minLease || lease > maxLease {
 		return fmt.Errorf("lease = %s: allowed are %s to %s", lease, minLease, maxLease)

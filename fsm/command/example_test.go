@@ -84,6 +84,13 @@ func examples() []Body {
 			Items: []SignatureItem{{TBS: filled(0x77), Sig: filled(0x88)}, {TBS: filled(0x99), Sig: filled(0xaa)}}}}},
 		&ReportSeal{Node: nodeA, ID: "0011223344556677", Key: "ci", Reason: "laptop stolen", By: "root (uid 0)", SealedAt: 1767355200300},
 		&LiftSeal{Node: nodeA, ID: "0011223344556677"},
+		&OpenProposal{ID: "p-00112233aabb", Plan: PlanOf(&ResumeVersion{Key: "ci", Version: 2, Comment: "false alarm"}), Reason: "the alarm was false", ExpiresAt: 1767614400000},
+		&Approve{Proposal: "p-00112233aabb", Signature: []byte("-----BEGIN SSH SIGNATURE-----\nU1NIU0lH\n-----END SSH SIGNATURE-----\n")},
+		&RejectProposal{Proposal: "p-00112233aabb", Comment: "not before the audit"},
+		&WithdrawProposal{Proposal: "p-00112233aabb", Comment: "asked for the wrong version"},
+		&ExecuteProposal{Proposal: "p-00112233aabb", Plan: PlanOf(&ResumeVersion{Key: "ci", Version: 2, Comment: "false alarm"})},
+		&ExpireProposals{IDs: []string{"p-00112233aabb", "p-00112233aabc"}},
+		&BreakGlass{Plan: PlanOf(&ResumeVersion{Key: "ci", Version: 2, Comment: "false alarm"}), Reason: "both approvers are on one plane"},
 	}
 }
 

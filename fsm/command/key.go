@@ -101,6 +101,9 @@ func (c *SetPolicy) Check() error {
 	if err := c.Policy.CheckTexts(); err != nil {
 		return err
 	}
+	if err := c.Policy.CheckApprovals(); err != nil {
+		return err
+	}
 	if err := text("owner", c.Owner, false); err != nil {
 		return err
 	}

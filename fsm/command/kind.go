@@ -47,6 +47,14 @@ const (
 	KindRecordSignatures Kind = 62
 	KindReportSeal       Kind = 63
 	KindLiftSeal         Kind = 64
+
+	KindOpenProposal     Kind = 70
+	KindApprove          Kind = 71
+	KindRejectProposal   Kind = 72
+	KindWithdrawProposal Kind = 73
+	KindExecuteProposal  Kind = 74
+	KindExpireProposals  Kind = 75
+	KindBreakGlass       Kind = 76
 )
 
 var registry = map[Kind]struct {
@@ -90,6 +98,13 @@ var registry = map[Kind]struct {
 	KindRecordSignatures:  {"RecordSignatures", func() Body { return new(RecordSignatures) }},
 	KindReportSeal:        {"ReportSeal", func() Body { return new(ReportSeal) }},
 	KindLiftSeal:          {"LiftSeal", func() Body { return new(LiftSeal) }},
+	KindOpenProposal:      {"OpenProposal", func() Body { return new(OpenProposal) }},
+	KindApprove:           {"Approve", func() Body { return new(Approve) }},
+	KindRejectProposal:    {"RejectProposal", func() Body { return new(RejectProposal) }},
+	KindWithdrawProposal:  {"WithdrawProposal", func() Body { return new(WithdrawProposal) }},
+	KindExecuteProposal:   {"ExecuteProposal", func() Body { return new(ExecuteProposal) }},
+	KindExpireProposals:   {"ExpireProposals", func() Body { return new(ExpireProposals) }},
+	KindBreakGlass:        {"BreakGlass", func() Body { return new(BreakGlass) }},
 }
 
 // New returns an empty command of the kind, nil when the kind is unknown.

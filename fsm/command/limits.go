@@ -29,6 +29,13 @@ const (
 	MaxGroupItems    = 1024    // signatures of one request; MaxEntryBytes bounds the sum
 	MaxSeals         = 64      // seals remembered of one node; more is no incident but a mistake
 
+	MaxPlanBytes     = 64 << 10           // the command inside a proposal
+	MaxIntentBytes   = 48 << 10           // its lines: what somebody signs, somebody must be able to read
+	MaxArmorBytes    = 2 << 10            // an SSH signature in armor, under 800
+	MaxOpenProposals = 1000               // at a time; more is nobody's reading
+	MaxOpenOfOne     = 64                 // of one requester, so that nobody fills the list for the others
+	MaxProposalLife  = 30 * lifecycle.Day // people forget what they were asked
+
 	minLease      = lifecycle.Second      // below it one lost message stops a node from signing
 	maxLease      = lifecycle.Minute      // above it a revocation waits longer for an unreachable node than people do
 	minRequestAge = lifecycle.Second / 10 // below it an HSM on a network cannot answer in time

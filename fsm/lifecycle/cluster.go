@@ -2,13 +2,15 @@ package lifecycle
 
 // Settings must agree everywhere, so they live in the log and not in a file.
 type Settings struct {
-	PublicURL             string       `cbor:"1,keyasint,omitempty" json:"public_url"` // base of published links; empty = each node's own
-	CheckpointEvery       Milliseconds `cbor:"2,keyasint,omitempty" json:"checkpoint_every"`
-	MaxTokenTTL           Milliseconds `cbor:"3,keyasint,omitempty" json:"max_token_ttl"`
-	InsecureTrustAnchors  bool         `cbor:"4,keyasint,omitempty" json:"insecure_trust_anchors"`
-	BusinessReasonConfirm Milliseconds `cbor:"5,keyasint,omitempty" json:"business_reason_confirm"`
-	Lease                 Milliseconds `cbor:"6,keyasint,omitempty" json:"lease,omitempty"`       // how long a node may sign after it last heard from the leader; 0 = DefaultLease
-	RequestAge            Milliseconds `cbor:"7,keyasint,omitempty" json:"request_age,omitempty"` // a signature older than this when it is ready is not released; 0 = DefaultRequestAge
+	PublicURL             string         `cbor:"1,keyasint,omitempty" json:"public_url"` // base of published links; empty = each node's own
+	CheckpointEvery       Milliseconds   `cbor:"2,keyasint,omitempty" json:"checkpoint_every"`
+	MaxTokenTTL           Milliseconds   `cbor:"3,keyasint,omitempty" json:"max_token_ttl"`
+	InsecureTrustAnchors  bool           `cbor:"4,keyasint,omitempty" json:"insecure_trust_anchors"`
+	BusinessReasonConfirm Milliseconds   `cbor:"5,keyasint,omitempty" json:"business_reason_confirm"`
+	Lease                 Milliseconds   `cbor:"6,keyasint,omitempty" json:"lease,omitempty"`       // how long a node may sign after it last heard from the leader; 0 = DefaultLease
+	RequestAge            Milliseconds   `cbor:"7,keyasint,omitempty" json:"request_age,omitempty"` // a signature older than this when it is ready is not released; 0 = DefaultRequestAge
+	Approvals             []ApprovalRule `cbor:"8,keyasint,omitempty" json:"approvals,omitempty"`   // which changes need whose consent; empty = none
+	BreakGlass            []string       `cbor:"9,keyasint,omitempty" json:"break_glass,omitempty"` // admins who may do without, loudly; empty = nobody
 }
 
 // What Settings mean that say nothing of it.
@@ -51,6 +53,8 @@ type Cluster struct {
 	LeaseCeiling Milliseconds `cbor:"8,keyasint,omitempty"`
 	AgeCeiling   Milliseconds `cbor:"9,keyasint,omitempty"`
 	CeilingIndex uint64       `cbor:"10,keyasint,omitempty"`
+
+	BrokenGlass *BrokenGlass `cbor:"11,keyasint,omitempty"` // nil = never
 }
 
 // LongestTerms are the lease and the request age limit a waiter must assume.

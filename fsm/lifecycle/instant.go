@@ -94,14 +94,15 @@ func (d Milliseconds) String() string {
 	if d == 0 {
 		return "0s"
 	}
-	if d < 0 {
-		return "-" + (-d).String()
-	}
 	var b []byte
+	left := uint64(d)
+	if d < 0 {
+		b, left = append(b, '-'), -left // the least number of all has no positive twin
+	}
 	for _, u := range durationUnits {
-		if n := d / u.size; n > 0 {
-			b = append(strconv.AppendInt(b, int64(n), 10), u.suffix...)
-			d %= u.size
+		if n := left / uint64(u.size); n > 0 {
+			b = append(strconv.AppendUint(b, n, 10), u.suffix...)
+			left %= uint64(u.size)
 		}
 	}
 	return string(b)

@@ -47,7 +47,7 @@ func TestNeverPlusADayIsNever(t *testing.T) {
 
 func TestMillisecondsText(t *testing.T) {
 	for d, want := range map[Milliseconds]string{0: "0s", 1: "1ms", 250: "250ms", Second: "1s", 90 * Second: "1m30s", Hour: "1h",
-		90 * Minute: "1h30m", Day: "1d", 90 * Day: "90d", 36 * Hour: "1d12h", Day + 1: "1d1ms", -Hour: "-1h"} {
+		90 * Minute: "1h30m", Day: "1d", 90 * Day: "90d", 36 * Hour: "1d12h", Day + 1: "1d1ms", -Hour: "-1h", -1 << 63: "-106751991167d7h12m55s808ms"} {
 		if d.String() != want {
 			t.Errorf("%d ms = %q, want %q", int64(d), d, want)
 		}

@@ -5,21 +5,22 @@ import "fmt"
 // Policy is what a Key's owner demands of it. Durations are milliseconds in the
 // log and "1h" in JSON.
 type Policy struct {
-	RotateEvery  Milliseconds `cbor:"1,keyasint,omitempty" json:"rotate_every"`  // 0 = by hand only
-	MaxAge       Milliseconds `cbor:"2,keyasint,omitempty" json:"max_age"`       // oldest an active version may get before it is reported overdue; 0 = RotateEvery
-	Lead         Milliseconds `cbor:"3,keyasint,omitempty" json:"lead"`          // between publication and first use
-	VerifyWindow Milliseconds `cbor:"4,keyasint,omitempty" json:"verify_window"` // a deactivated version stays in the trust set that long; 0 = until withdrawn by hand
-	JWKSMaxAge   Milliseconds `cbor:"5,keyasint,omitempty" json:"jwks_max_age"`  // longest Cache-Control of published keys
-	MaxTTL       Milliseconds `cbor:"6,keyasint,omitempty" json:"max_ttl"`       // tokens: longest exp - iat
-	DestroyWait  Milliseconds `cbor:"7,keyasint,omitempty" json:"destroy_wait"`  // between destroy and erasure
-	MinReady     int          `cbor:"8,keyasint,omitempty" json:"min_ready"`     // instances that must be ready before activation; 0 = all that were planned, or one after a grace time
-	Publish      bool         `cbor:"9,keyasint,omitempty" json:"publish"`       // list in /.well-known/jwks.json
-	Inputs       []string     `cbor:"10,keyasint,omitempty" json:"inputs"`       // "message", "digest", "jws"
-	Types        []string     `cbor:"11,keyasint,omitempty" json:"types"`        // tokens: allowed typ values; the first is the default
-	Audiences    []string     `cbor:"12,keyasint,omitempty" json:"audiences"`    // tokens: allowed aud values; empty = any
-	Issuer       string       `cbor:"13,keyasint,omitempty" json:"issuer"`       // tokens: iss is set to this, or must equal it
-	VerifyOneIn  int          `cbor:"14,keyasint,omitempty" json:"verify_one_in"`
-	Strict       bool         `cbor:"15,keyasint,omitempty" json:"strict"` // record each signature in the log before release
+	RotateEvery  Milliseconds   `cbor:"1,keyasint,omitempty" json:"rotate_every"`  // 0 = by hand only
+	MaxAge       Milliseconds   `cbor:"2,keyasint,omitempty" json:"max_age"`       // oldest an active version may get before it is reported overdue; 0 = RotateEvery
+	Lead         Milliseconds   `cbor:"3,keyasint,omitempty" json:"lead"`          // between publication and first use
+	VerifyWindow Milliseconds   `cbor:"4,keyasint,omitempty" json:"verify_window"` // a deactivated version stays in the trust set that long; 0 = until withdrawn by hand
+	JWKSMaxAge   Milliseconds   `cbor:"5,keyasint,omitempty" json:"jwks_max_age"`  // longest Cache-Control of published keys
+	MaxTTL       Milliseconds   `cbor:"6,keyasint,omitempty" json:"max_ttl"`       // tokens: longest exp - iat
+	DestroyWait  Milliseconds   `cbor:"7,keyasint,omitempty" json:"destroy_wait"`  // between destroy and erasure
+	MinReady     int            `cbor:"8,keyasint,omitempty" json:"min_ready"`     // instances that must be ready before activation; 0 = all that were planned, or one after a grace time
+	Publish      bool           `cbor:"9,keyasint,omitempty" json:"publish"`       // list in /.well-known/jwks.json
+	Inputs       []string       `cbor:"10,keyasint,omitempty" json:"inputs"`       // "message", "digest", "jws"
+	Types        []string       `cbor:"11,keyasint,omitempty" json:"types"`        // tokens: allowed typ values; the first is the default
+	Audiences    []string       `cbor:"12,keyasint,omitempty" json:"audiences"`    // tokens: allowed aud values; empty = any
+	Issuer       string         `cbor:"13,keyasint,omitempty" json:"issuer"`       // tokens: iss is set to this, or must equal it
+	VerifyOneIn  int            `cbor:"14,keyasint,omitempty" json:"verify_one_in"`
+	Strict       bool           `cbor:"15,keyasint,omitempty" json:"strict"`              // record each signature in the log before release
+	Approvals    []ApprovalRule `cbor:"16,keyasint,omitempty" json:"approvals,omitempty"` // of this key, in place of the cluster's; empty = the cluster's
 }
 
 // Inputs a policy can allow.
@@ -93,6 +94,9 @@ func (p Policy) Check(purpose Purpose, alg Algorithm) error {
 		return fmt.Errorf("policy types is empty: a key that signs tokens needs at least one typ, for example JWT")
 	}
 	if err := p.CheckTexts(); err != nil {
+		return err
+	}
+	if err := p.CheckApprovals(); err != nil {
 		return err
 	}
 	return p.checkInputs(purpose, alg)

@@ -34,6 +34,7 @@ const (
 	TableSecrets    Table = "secrets"    // hash of a token's secret -> token id
 	TableJoinTokens Table = "jointokens" // id
 	TableFences     Table = "fences"     // phase, index of the entry that opened it
+	TableProposals  Table = "proposals"  // "0" while they wait or "1", id
 	TableOperations Table = "operations" // request id, principal
 	TableLog        Table = "log"        // leaf number; covered by the log root, not by the digest
 	TableLogHashes  Table = "loghashes"  // RFC 6962 stored-hash number; likewise
@@ -41,7 +42,7 @@ const (
 
 // Tables lists every table in the order snapshots use.
 var Tables = []Table{TableMeta, TableCluster, TableNodes, TableKeys, TableVersions, TableInstances, TableKIDs,
-	TablePrincipals, TableCerts, TableTokens, TableSecrets, TableJoinTokens, TableFences, TableOperations, TableLog, TableLogHashes}
+	TablePrincipals, TableCerts, TableTokens, TableSecrets, TableJoinTokens, TableFences, TableProposals, TableOperations, TableLog, TableLogHashes}
 
 // Hot reports whether the table's rows are also kept decoded in memory.
 func (t Table) Hot() bool {

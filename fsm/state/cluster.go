@@ -14,6 +14,9 @@ func (x *tx) init(c *command.Init) Outcome {
 	if !administers(c.Admin.Grants) {
 		return refuse(Invalid, c.Admin.Name, "the first principal needs the role admin:*, or nobody could administer the cluster")
 	}
+	if len(c.Settings.Approvals)+len(c.Settings.BreakGlass) > 0 {
+		return refuse(Invalid, c.Name, "a new cluster has no approvers yet: add them first, then set the approval rules")
+	}
 	put(x, TableCluster, clusterKey, &lifecycle.Cluster{
 		ID: c.ClusterID, Name: c.Name, Epoch: 1, Format: 1, Settings: c.Settings, Created: x.origin(),
 	})
@@ -57,6 +60,9 @@ func (x *tx) raiseFormat(c *command.RaiseFormat) Outcome {
 
 func (x *tx) setSettings(c *command.SetSettings) Outcome {
 	row := *x.cluster()
+	if o := x.checkSettings(row.Settings, c.Settings); !o.OK() {
+		return o
+	}
 	x.shortenTerms(&row, c.Settings)
 	row.Settings = c.Settings
 	put(x, TableCluster, clusterKey, &row)

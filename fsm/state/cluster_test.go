@@ -2,6 +2,7 @@ package state_test
 
 import (
 	"errors"
+	"reflect"
 	"testing"
 
 	"github.com/chancery-project/chancery/fsm/command"
@@ -72,7 +73,7 @@ func TestSettings(t *testing.T) {
 	s := lifecycle.DefaultSettings()
 	s.MaxTokenTTL = lifecycle.Hour
 	w.ok(&command.SetSettings{Settings: s})
-	if got := w.l.View().Cluster().Settings; got != s {
+	if got := w.l.View().Cluster().Settings; !reflect.DeepEqual(got, s) {
 		t.Errorf("settings %+v", got)
 	}
 	w.no(state.Invalid, w.token("token-0001", ledgertest.Admin))

@@ -13,6 +13,9 @@ func (x *tx) createKey(c *command.CreateKey) Outcome {
 	if old := x.key(c.Name); old != nil {
 		return refuse(AlreadyExists, string(c.Name), "a key of this name exists since %s (owner %s): names are never reused", old.Created.At, old.Owner)
 	}
+	if o := x.checkNewKey(c); !o.OK() {
+		return o
+	}
 	k := lifecycle.Key{ID: c.Name, Purpose: c.Purpose, Alg: c.Alg, Bits: c.Bits, Custody: c.Custody, Node: c.Node,
 		Owner: c.Owner, Reason: c.Reason, ConfirmBy: c.ConfirmBy, Labels: c.Labels, Policy: c.Policy, PolicyVersion: 1,
 		Newest: 1, Created: x.origin()}
@@ -59,6 +62,9 @@ func (x *tx) setPolicy(c *command.SetPolicy) Outcome {
 	}
 	if err := c.Policy.Check(old.Purpose, old.Alg); err != nil {
 		return refuse(Invalid, string(c.Key), "%v", err)
+	}
+	if o := x.checkKeyRules(c.Key, old.Policy.Approvals, c.Policy.Approvals); !o.OK() {
+		return o
 	}
 	k := *old
 	k.Policy, k.PolicyVersion = c.Policy, k.PolicyVersion+1

@@ -109,7 +109,8 @@ func (m *Machine) step(x *tx, b Backend, cmd *command.Command) Outcome {
 		return o
 	}
 	o := execute(x, cmd)
-	if o.Code == Conflict {
+	switch o.Code {
+	case Conflict, ApprovalRequired, ApprovalNotNeeded:
 		return o // the proposer plans again under the same request id
 	}
 	if !o.OK() {
@@ -160,7 +161,15 @@ func execute(x *tx, cmd *command.Command) Outcome {
 	if row, moved := x.conflicts(cmd.Header.Reads); moved {
 		return refuse(Conflict, row, "the row has changed since the command was planned")
 	}
-	switch c := cmd.Body.(type) {
+	if o := x.guard(cmd.Body); !o.OK() {
+		return o
+	}
+	return handle(x, cmd.Body)
+}
+
+// handle runs the handler of a command that nothing holds back.
+func handle(x *tx, body command.Body) Outcome {
+	switch c := body.(type) {
 	case *command.Init:
 		return x.init(c)
 	case *command.AdvanceClock, *command.MarkCheckpoint:
@@ -233,8 +242,22 @@ func execute(x *tx, cmd *command.Command) Outcome {
 		return x.reportSeal(c)
 	case *command.LiftSeal:
 		return x.liftSeal(c)
+	case *command.OpenProposal:
+		return x.openProposal(c)
+	case *command.Approve:
+		return x.approve(c)
+	case *command.RejectProposal:
+		return x.rejectProposal(c)
+	case *command.WithdrawProposal:
+		return x.withdrawProposal(c)
+	case *command.ExecuteProposal:
+		return x.executeProposal(c)
+	case *command.ExpireProposals:
+		return x.expireProposals(c)
+	case *command.BreakGlass:
+		return x.breakGlass(c)
 	}
-	panic(&Corruption{Index: x.index, Err: fmt.Errorf("%w: %s has no handler", command.ErrUnknownKind, cmd.Body.Kind())})
+	panic(&Corruption{Index: x.index, Err: fmt.Errorf("%w: %s has no handler", command.ErrUnknownKind, body.Kind())})
 }
 
 // flush makes the tx's work part of the state.
@@ -299,12 +322,22 @@ func Trial(v *View, cmd *command.Command) Outcome {
 // Rehearse is Trial, and the fence that the command would open: nil when it takes no
 // right to sign away, or is refused.
 func Rehearse(v *View, cmd *command.Command) (Outcome, *lifecycle.Fence) {
+	return rehearse(v, cmd, execute)
+}
+
+// RehearseApproved is Rehearse for a command that waits for approvals: what would come
+// of it if it had them.
+func RehearseApproved(v *View, cmd *command.Command) (Outcome, *lifecycle.Fence) {
+	return rehearse(v, cmd, func(x *tx, cmd *command.Command) Outcome { return handle(x, cmd.Body) })
+}
+
+func rehearse(v *View, cmd *command.Command, run func(*tx, *command.Command) Outcome) (Outcome, *lifecycle.Fence) {
 	m := &Machine{hot: v.root.hot, meta: v.root.Meta}
 	x := &tx{hot: m.hot.Txn(), clock: m.meta.Clock, index: m.meta.Index + 1, head: &cmd.Header}
 	if o := m.admit(x, cmd); !o.OK() {
 		return o, nil
 	}
-	o := execute(x, cmd)
+	o := run(x, cmd)
 	if !o.OK() {
 		return o, nil
 	}

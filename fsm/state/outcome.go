@@ -42,6 +42,21 @@ const (
 	NotFenced         Code = "not_fenced"
 	SealNotFound      Code = "seal_not_found"
 
+	// Of approvals.
+	ApprovalRequired   Code = "approval_required"   // not carried out: make a proposal of it
+	ApprovalNotNeeded  Code = "approval_not_needed" // no rule asks for any: do it directly
+	NotEnoughApprovers Code = "not_enough_approvers"
+	ProposalNotFound   Code = "proposal_not_found"
+	ProposalNotOpen    Code = "proposal_not_open"
+	ProposalExpired    Code = "proposal_expired"
+	NotAnApprover      Code = "not_an_approver"
+	NotTheRequester    Code = "not_the_requester"
+	OwnProposal        Code = "own_proposal"
+	AlreadyApproved    Code = "already_approved"
+	ApprovalInvalid    Code = "approval_invalid"
+	NotApproved        Code = "not_approved" // fewer approvals count now than the rule asks for
+	IntentMismatch     Code = "intent_mismatch"
+
 	// Of one request's signatures (GroupOutcome), as the release gate says them.
 	Denied          Code = "denied"
 	Sealed          Code = "sealed"
@@ -63,6 +78,7 @@ type Outcome struct {
 	Versions []uint64        `cbor:"6,keyasint,omitempty"`
 	Replayed bool            `cbor:"-"`                    // the request had been carried out before
 	Groups   []GroupOutcome  `cbor:"7,keyasint,omitempty"` // RecordSignatures only: one for each of its Groups
+	Proposal string          `cbor:"8,keyasint,omitempty"` // the proposal it is about: what became of an opening request stands in that row
 }
 
 // GroupOutcome is what became of one request's signatures.

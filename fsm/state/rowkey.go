@@ -85,6 +85,8 @@ func newRow(t Table) any {
 		return new(lifecycle.JoinToken)
 	case TableFences:
 		return new(lifecycle.Fence)
+	case TableProposals:
+		return new(lifecycle.Proposal)
 	case TableOperations:
 		return new(Operation)
 	}
@@ -115,6 +117,8 @@ func revision(row any) *uint64 {
 	case *lifecycle.JoinToken:
 		return &r.Rev
 	case *lifecycle.Fence:
+		return &r.Rev
+	case *lifecycle.Proposal:
 		return &r.Rev
 	case *Operation:
 		return &r.Rev

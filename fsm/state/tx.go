@@ -30,6 +30,8 @@ type tx struct {
 	writes []write
 	slot   map[string]int // row -> its place in writes
 	leaves []Leaf
+
+	proposalID string // of the proposal that this entry executes
 }
 
 func hotKey(t Table, key string) []byte {
@@ -139,6 +141,9 @@ func (x *tx) origin() lifecycle.Origin {
 func (x *tx) record(l Leaf) {
 	l.At, l.Index, l.Sub = x.head.At, x.index, len(x.leaves)
 	l.Command = x.hash
+	if l.Proposal == "" {
+		l.Proposal = x.proposalID
+	}
 	if l.Actor == "" { // a signature's is its caller, not the node that records it
 		l.Actor, l.RequestID = x.head.Actor, x.head.RequestID
 	}

@@ -160,6 +160,47 @@ func (v *View) TokenBySecret(hash [32]byte) *lifecycle.Token {
 	return nil
 }
 
+// Proposal by id, nil when there is none. Ended ones are found too.
+func (v *View) Proposal(id string) *lifecycle.Proposal {
+	if p := viewGet[lifecycle.Proposal](v, TableProposals, proposalWaits+id); p != nil {
+		return p
+	}
+	return viewGet[lifecycle.Proposal](v, TableProposals, proposalEnded+id)
+}
+
+// Proposals that wait for approvals, or to be executed, in id order.
+func (v *View) Proposals() []*lifecycle.Proposal {
+	return viewList[lifecycle.Proposal](v, TableProposals, proposalWaits)
+}
+
+// EndedProposals in id order, beginning at an id, until fn returns false. There may be
+// years of them.
+func (v *View) EndedProposals(from string, fn func(*lifecycle.Proposal) bool) {
+	it := v.root.hot.Root().Iterator()
+	it.SeekLowerBound(hotKey(TableProposals, proposalEnded+from))
+	prefix := string(hotKey(TableProposals, proposalEnded))
+	for {
+		name, row, ok := it.Next()
+		if !ok || !strings.HasPrefix(string(name), prefix) || !fn(row.(*lifecycle.Proposal)) {
+			return
+		}
+	}
+}
+
+// RuleFor is the rule in force that asks approvals for the command, nil when none does.
+func (v *View) RuleFor(body command.Body) *lifecycle.ApprovalRule {
+	return v.tx().ruleFor(body)
+}
+
+// Standing is how many of a proposal's approvals count now: an approver may have been
+// revoked, or lost the key, since.
+func (v *View) Standing(p *lifecycle.Proposal) int { return v.tx().standing(p) }
+
+// tx reads the View as a handler would; nothing comes of what it writes.
+func (v *View) tx() *tx {
+	return &tx{hot: v.root.hot.Txn(), clock: v.root.Meta.Clock, index: v.root.Meta.Index, head: &command.Header{}}
+}
+
 // JoinToken by id, nil when there is none.
 func (v *View) JoinToken(id string) *lifecycle.JoinToken {
 	return viewGet[lifecycle.JoinToken](v, TableJoinTokens, id)

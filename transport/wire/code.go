@@ -59,6 +59,22 @@ const (
 	NodeNotMember     Code = "node_not_member"
 	SealNotFound      Code = "seal_not_found"
 	NodeNotQuarantine Code = "node_not_quarantined"
+
+	// Approvals.
+	ApprovalRequired   Code = "approval_required"
+	ApprovalNotNeeded  Code = "approval_not_needed"
+	NotEnoughApprovers Code = "not_enough_approvers"
+	ProposalNotFound   Code = "proposal_not_found"
+	ProposalNotOpen    Code = "proposal_not_open"
+	ProposalExpired    Code = "proposal_expired"
+	NotAnApprover      Code = "not_an_approver"
+	NotTheRequester    Code = "not_the_requester"
+	OwnProposal        Code = "own_proposal"
+	AlreadyApproved    Code = "already_approved"
+	ApprovalInvalid    Code = "approval_invalid"
+	NotApproved        Code = "not_approved"
+	IntentMismatch     Code = "intent_mismatch"
+
 	LastVoter         Code = "last_voter"
 	LeaderCannotLeave Code = "leader_cannot_leave"
 	NotAVoter         Code = "not_a_voter"
@@ -127,12 +143,23 @@ var Codes = []CodeInfo{
 	{InstanceNotFound, http.StatusNotFound, false, "no instance has this kid, or the node holds none"},
 	{NodeNotFound, http.StatusNotFound, false, "there is no such node"},
 	{SealNotFound, http.StatusNotFound, false, "the node has no seal of that id"},
+	{ProposalNotFound, http.StatusNotFound, false, "there is no such proposal"},
 	{PrincipalNotFound, http.StatusNotFound, false, "there is no such principal"},
 	{TokenNotFound, http.StatusNotFound, false, "there is no such token"},
 	{OperationNotFound, http.StatusNotFound, false, "no request with this id is remembered"},
 	{MethodNotAllowed, http.StatusMethodNotAllowed, false, "the path does not take this method"},
 
 	{Conflict, http.StatusConflict, true, "what the plan was made on has changed meanwhile"},
+	{ProposalNotOpen, http.StatusConflict, false, "the proposal was executed, rejected or withdrawn, or it expired"},
+	{AlreadyApproved, http.StatusConflict, false, "each approver counts once"},
+	{ApprovalRequired, http.StatusConflict, false, "a rule asks approvals for it: make a proposal of it"},
+	{ApprovalNotNeeded, http.StatusConflict, true, "no rule asks approvals for it any more: do it directly"},
+	{NotApproved, http.StatusConflict, false, "fewer approvals count now than the rule asks for"},
+	{IntentMismatch, http.StatusConflict, false, "the plan, or what it replaces, is not what was approved"},
+	{ProposalExpired, http.StatusConflict, false, "the proposal's time is over: ask again"},
+	{NotAnApprover, http.StatusForbidden, false, "the rule does not name the caller, or the signer, as an approver"},
+	{NotTheRequester, http.StatusForbidden, false, "only who made the proposal can withdraw it"},
+	{OwnProposal, http.StatusForbidden, false, "nobody approves what they asked for"},
 	{AlreadyExists, http.StatusConflict, false, "the name is taken; names are never reused"},
 	{RotationOpen, http.StatusConflict, false, "the key has a version that waits to be activated"},
 	{RequestIDReused, http.StatusConflict, false, "the request id came with another body before"},
@@ -151,6 +178,8 @@ var Codes = []CodeInfo{
 	{BodyTimedOut, http.StatusRequestTimeout, true, "the body did not arrive in time"},
 
 	{IllegalTransition, http.StatusUnprocessableEntity, false, "the version's state does not allow the verb"},
+	{NotEnoughApprovers, http.StatusUnprocessableEntity, false, "fewer people could approve it than the rule asks for"},
+	{ApprovalInvalid, http.StatusUnprocessableEntity, false, "the signature is not by an approver over this proposal's statement"},
 	{NotReady, http.StatusUnprocessableEntity, false, "too few instances are ready"},
 	{NotPublished, http.StatusUnprocessableEntity, false, "the version is not in the trust set yet"},
 	{LeadNotPassed, http.StatusUnprocessableEntity, false, "the publication lead has not passed"},

@@ -1,0 +1,168 @@
+package command
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"strconv"
+	"strings"
+
+	"github.com/chancery-project/chancery/fsm/lifecycle"
+)
+
+// ApprovalNamespace is the SSHSIG namespace of approvals: ssh-keygen -Y sign -n chancery.
+const ApprovalNamespace = "chancery"
+
+// IntentOf says what a command is meant to do, as "name: value" lines that people
+// approve: every parameter, but no planned ids and times, for those are planned anew
+// when the approvals are there. Empty and zero values have no line. ok is false for a
+// command that no rule can ask approvals for. The texts of a command that passes Check
+// hold no line breaks, so two intents are equal exactly if their lines are.
+func IntentOf(b Body) (verb lifecycle.ApprovalVerb, subject string, lines []string, ok bool) {
+	in := &intentLines{}
+	switch c := b.(type) {
+	case *ResumeVersion:
+		verb, subject = lifecycle.ApproveResume, in.version(c.Key, c.Version)
+		in.text("comment", c.Comment)
+	case *ActivateVersion:
+		if !c.Early {
+			return "", "", nil, false // according to plan
+		}
+		verb, subject = lifecycle.ApproveActivate, in.version(c.Key, c.Version)
+		in.flag("early", c.Early)
+		in.text("comment", c.Comment)
+	case *ScheduleDestroy:
+		if c.Cancel {
+			return "", "", nil, false
+		}
+		verb, subject = lifecycle.ApproveDestroy, in.version(c.Key, c.Version)
+		in.text("comment", c.Comment)
+	case *SetPolicy:
+		verb, subject = lifecycle.ApprovePolicy, string(c.Key)
+		in.setPolicy(c)
+	case *AddPrincipal:
+		verb, subject = lifecycle.ApprovePrincipals, c.Principal.Name
+		in.principal(c)
+	case *RevokePrincipal:
+		verb, subject = lifecycle.ApprovePrincipals, c.Name
+		in.text("principal", c.Name)
+	case *SetSettings:
+		verb = lifecycle.ApproveCluster
+		in.settings(c.Settings)
+	case *LiftSeal:
+		verb, subject = lifecycle.ApproveUnseal, string(c.Node)
+		in.text("node", string(c.Node))
+		in.text("seal", c.ID)
+		in.text("comment", c.Reason)
+	default:
+		return "", "", nil, false
+	}
+	head := []string{"verb: " + string(verb), "command: " + b.Kind().String()}
+	return verb, subject, append(head, in.lines...), true
+}
+
+// IntentDigest is the hex SHA-256 of the lines, each with its line break.
+func IntentDigest(lines []string) string {
+	h := sha256.New()
+	for _, l := range lines {
+		h.Write([]byte(l + "\n"))
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+type intentLines struct{ lines []string }
+
+func (in *intentLines) text(name, value string) {
+	if value != "" {
+		in.lines = append(in.lines, name+": "+value)
+	}
+}
+
+func (in *intentLines) texts(name string, values []string) {
+	for _, v := range values {
+		in.lines = append(in.lines, name+": "+v)
+	}
+}
+
+func (in *intentLines) number(name string, n int64) {
+	if n != 0 {
+		in.text(name, strconv.FormatInt(n, 10))
+	}
+}
+
+// duration is in milliseconds, exactly, with what people read beside it.
+func (in *intentLines) duration(name string, d lifecycle.Milliseconds) {
+	if d != 0 {
+		in.text(name, d.String())
+	}
+}
+
+func (in *intentLines) flag(name string, set bool) {
+	if set {
+		in.text(name, "true")
+	}
+}
+
+func (in *intentLines) version(key lifecycle.KeyID, n uint64) (subject string) {
+	in.text("key", string(key))
+	in.text("version", strconv.FormatUint(n, 10))
+	return string(key) + "/" + strconv.FormatUint(n, 10)
+}
+
+func (in *intentLines) setPolicy(c *SetPolicy) {
+	in.text("key", string(c.Key))
+	in.text("owner", c.Owner)
+	in.text("business-reason", c.Reason)
+	if c.ConfirmBy != 0 {
+		in.text("confirm-by", c.ConfirmBy.String())
+	}
+	for _, l := range c.Labels {
+		in.text("label", strconv.Quote(l.Name)+" = "+strconv.Quote(l.Value))
+	}
+	p := c.Policy
+	in.duration("rotate-every", p.RotateEvery)
+	in.duration("max-age", p.MaxAge)
+	in.duration("lead", p.Lead)
+	in.duration("verify-window", p.VerifyWindow)
+	in.duration("jwks-max-age", p.JWKSMaxAge)
+	in.duration("max-ttl", p.MaxTTL)
+	in.duration("destroy-wait", p.DestroyWait)
+	in.number("min-ready", int64(p.MinReady))
+	in.flag("publish", p.Publish)
+	in.texts("input", p.Inputs)
+	in.texts("type", p.Types)
+	in.texts("audience", p.Audiences)
+	in.text("issuer", p.Issuer)
+	in.number("verify-one-in", int64(p.VerifyOneIn))
+	in.flag("strict", p.Strict)
+	in.rules(p.Approvals)
+}
+
+func (in *intentLines) principal(c *AddPrincipal) {
+	p := c.Principal
+	in.text("principal", p.Name)
+	in.text("kind", string(p.Kind))
+	in.flag("replace", c.Replace)
+	for _, g := range p.Grants {
+		in.text("role", g.String())
+	}
+	in.texts("ssh-key", p.SSHKeys)
+	in.texts("certificate", p.Certs)
+}
+
+func (in *intentLines) settings(s lifecycle.Settings) {
+	in.text("public-url", s.PublicURL)
+	in.duration("checkpoint-every", s.CheckpointEvery)
+	in.duration("max-token-ttl", s.MaxTokenTTL)
+	in.flag("insecure-trust-anchors", s.InsecureTrustAnchors)
+	in.duration("business-reason-confirm", s.BusinessReasonConfirm)
+	in.duration("lease", s.Lease)
+	in.duration("request-age", s.RequestAge)
+	in.rules(s.Approvals)
+	in.texts("break-glass", s.BreakGlass)
+}
+
+func (in *intentLines) rules(rules []lifecycle.ApprovalRule) {
+	for _, r := range rules {
+		in.text("approval", string(r.Verb)+" needs "+strconv.Itoa(r.Needs)+" of "+strings.Join(r.Approvers, " "))
+	}
+}
