@@ -1,6 +1,11 @@
 package lease
 
-import "time"
+import (
+	"time"
+
+	"github.com/chancery-project/chancery/cluster/clock"
+	"github.com/chancery-project/chancery/fsm/fault"
+)
 
 // Reading is one look at the two clocks that lease time is measured with. Their
 // origins mean nothing outside the machine; only differences count. Wall time is
@@ -12,6 +17,12 @@ type Reading struct {
 
 // Clock looks at both clocks. It never fails and never goes back.
 type Clock func() Reading
+
+// System is the clock of this machine.
+func System() Reading {
+	raw, boot := clock.Both()
+	return Reading{Raw: fault.Raw(raw), Boot: fault.Boot(boot)}
+}
 
 // maxReading bounds what a peer may send, so that no difference overflows: 146 years.
 const maxReading = time.Duration(1 << 62)
