@@ -62,6 +62,10 @@ func (m *machine) boot(down time.Duration) {
 	m.process++
 	m.office, m.inGate, m.holder = nil, map[int]uint64{}, nil
 	m.step(down, func() {
+		// What came to the machine meanwhile ends here: an election it won while it was
+		// down is no office of a process that knows less than the winner did.
+		m.process++
+		m.office = nil
 		m.applied -= min(m.applied, m.Uint64N(4))
 		m.holder = NewHolder(m.id, m.clock, m.log[m.applied].terms)
 		m.holder.Advance(m.applied)
