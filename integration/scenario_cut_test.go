@@ -7,6 +7,7 @@ import (
 
 	"github.com/chancery-project/chancery/client"
 	"github.com/chancery-project/chancery/fsm/fault"
+	"github.com/chancery-project/chancery/fsm/lifecycle"
 	"github.com/chancery-project/chancery/integration/netlab"
 	"github.com/chancery-project/chancery/transport/wire"
 )
@@ -257,10 +258,12 @@ func removeDuringFence(s *stage) {
 	}
 	<-done
 	eventually(s.t, 20*time.Second, other.name+" is removed", func() string {
-		if _, err := k.RemoveNode(ctx(s.t), other.name, wire.RemoveNode{Lost: true}, client.Wait(wire.Committed, 0)); err != nil {
+		if _, err := k.RemoveNode(ctx(s.t), other.name, wire.RemoveNode{Lost: true}, client.Wait(wire.Committed, 0)); err == nil {
+			return ""
+		} else if row, shown := k.Node(ctx(s.t), other.name); shown != nil || row.Status != lifecycle.Removed {
 			return err.Error()
 		}
-		return ""
+		return "" // an earlier request went through, and its answer was lost
 	})
 	s.c.net.Heal()
 	s.stay(time.Second)

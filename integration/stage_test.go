@@ -59,6 +59,7 @@ func (c *lab) enter(random *rand.Rand, l traffic) *stage {
 	s := &stage{t: c.t, c: c, random: random, key: fmt.Sprintf("stage-%x", random.Uint32())}
 	c.createKey(s.key, "")
 	s.r = c.try(random, l)
+	c.t.Cleanup(s.r.end) // also when a scenario ends the test
 	for _, n := range c.nodes {
 		eventually(c.t, 60*time.Second, n.name+" signs for the callers", func() string {
 			if !s.r.signedBy(n.name) {
