@@ -54,6 +54,8 @@ func TestOracles(t *testing.T) {
 		{"good while suspended", (*evidence).goodAnswers, evidence{withdrawals: []*withdrawal{suspended}, answers: []answer{{key: "k", status: wire.Good, index: 104, asOf: 1_000_000, askedAt: 1_000_000}}}, true},
 		{"good as of later", (*evidence).goodAnswers, evidence{withdrawals: []*withdrawal{suspended}, answers: []answer{{key: "k", status: wire.Good, index: 99, asOf: 1_000_100, askedAt: 1_000_100}}}, true},
 		{"good as of before", (*evidence).goodAnswers, evidence{withdrawals: []*withdrawal{suspended}, answers: []answer{{key: "k", status: wire.Good, index: 99, asOf: 999_000, askedAt: 1_000_100}}}, false},
+		{"good by a state from before an acknowledgement", (*evidence).goodAnswers, evidence{events: []event{{Name: "ack", Index: 100, NS: sec, node: n1}}, answers: []answer{{node: "n1", key: "k", status: wire.Good, index: 99, call: 2 * sec}}}, true},
+		{"asked before it", (*evidence).goodAnswers, evidence{events: []event{{Name: "ack", Index: 100, NS: sec, node: n1}}, answers: []answer{{node: "n1", key: "k", status: wire.Good, index: 99, call: sec / 2}}}, false},
 		{"good and stale", (*evidence).goodAnswers, evidence{answers: []answer{{key: "k", level: wire.Stale, status: wire.Good, asOf: 990_000, askedAt: 1_000_000}}}, true},
 		{"suspended and stale", (*evidence).goodAnswers, evidence{answers: []answer{{key: "k", level: wire.Stale, status: wire.OnHold, asOf: 990_000, askedAt: 1_000_000}}}, false},
 	} {

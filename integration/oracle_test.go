@@ -181,6 +181,28 @@ func (ev *evidence) acknowledged() (found []string) {
 	return found
 }
 
+// vouched returns the highest index that a node had acknowledged at a moment.
+func (ev *evidence) vouched() func(node string, ns int64) uint64 {
+	acks := map[string][]event{} // of each node, with what it had vouched for by then
+	for _, e := range ev.events {
+		if e.Name == "ack" {
+			name := e.node.name
+			if n := len(acks[name]); n > 0 {
+				e.Index = max(e.Index, acks[name][n-1].Index)
+			}
+			acks[name] = append(acks[name], e)
+		}
+	}
+	return func(node string, ns int64) uint64 {
+		list := acks[node]
+		n, _ := slices.BinarySearchFunc(list, ns, func(e event, ns int64) int { return cmp.Compare(e.NS, ns) })
+		if n == 0 {
+			return 0
+		}
+		return list[n-1].Index
+	}
+}
+
 // settledAcceptances: once R is settled, no client of ours accepts a signature that
 // needed what was withdrawn and was admitted before.
 func (ev *evidence) settledAcceptances() (found []string) {
@@ -235,11 +257,16 @@ func (ev *evidence) strictRecords() (found []string) {
 const rounding = 2
 
 // goodAnswers: good is said of no state in which the key is withdrawn, of none that is
-// older than allowed, and not as of a time after the withdrawal was answered.
+// older than allowed, by no node that has vouched for a newer one, and not as of a time
+// after the withdrawal was answered.
 func (ev *evidence) goodAnswers() (found []string) {
+	vouched := ev.vouched()
 	for _, a := range ev.answers {
 		if a.status != wire.Good {
 			continue
+		}
+		if index := vouched(a.node, a.call); a.index < index {
+			found = append(found, fmt.Sprintf("%s said good of %s by state %d, and had vouched for %d before it was asked", a.node, a.key, a.index, index))
 		}
 		if age := a.askedAt - a.asOf; age > statusBound.Milliseconds()+rounding {
 			found = append(found, fmt.Sprintf("%s said good of %s at level %s from a state that was %d ms old", a.node, a.key, a.level, age))
