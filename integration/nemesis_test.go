@@ -135,7 +135,7 @@ func (s *stage) revive(n *node) {
 // it is half a minute.
 func TestNemesis(t *testing.T) {
 	random := seeded(t)
-	length := 30 * time.Second
+	length := 15 * time.Second
 	if m := os.Getenv(envMinutes); m != "" {
 		minutes, err := strconv.ParseFloat(m, 64)
 		if err != nil || minutes <= 0 {
