@@ -16,7 +16,8 @@ type job struct {
 	Request
 	limit time.Duration // of its age
 	grounds
-	view *state.View // that the grounds were found in
+	view  *state.View // that the grounds were found in
+	found state.Grounds
 }
 
 // grounds are the rows of one View that a signature rests on.
@@ -24,6 +25,14 @@ type grounds struct {
 	key      *lifecycle.Key
 	version  *lifecycle.Version
 	instance *lifecycle.Instance
+	node     *lifecycle.Node // this one
+	caller   *lifecycle.Principal
+	token    *lifecycle.Token // nil = it came without one
+}
+
+// in is these rows, to be looked for in a later View.
+func (g *grounds) in(v *state.View) state.Grounds {
+	return v.Grounds(state.PrincipalRow(g.caller), state.TokenRow(g.token), state.KeyRow(g.key), state.VersionRow(g.version), state.NodeRow(g.node), state.InstanceRow(g.instance))
 }
 
 func (j *job) position() state.Position { return j.view.Position() }
@@ -47,6 +56,7 @@ func (s *Signer) admit(r Request) (*job, error) {
 	if err != nil {
 		return nil, s.refused(r, err)
 	}
+	j.found = j.in(v)
 	return j, nil
 }
 
@@ -75,11 +85,12 @@ func (s *Signer) young(j *job) (now time.Duration, err error) {
 // look finds everything a signature rests on, in one View.
 func (s *Signer) look(v *state.View, r Request) (g grounds, err error) {
 	id := lifecycle.KeyID(r.Key)
-	if d := access.Decide(v.Principal(r.Caller.Principal), access.KeySign, id); !d.Allowed {
+	g.caller = v.Principal(r.Caller.Principal)
+	if d := access.Decide(g.caller, access.KeySign, id); !d.Allowed {
 		return g, &authority.Denied{Why: d.Why}
 	}
 	if r.Caller.TokenID != "" {
-		if t := v.Token(r.Caller.TokenID); t == nil || t.RevokedAt != 0 {
+		if g.token = v.Token(r.Caller.TokenID); g.token == nil || g.token.RevokedAt != 0 {
 			return g, &authority.Denied{Why: "the token was revoked"}
 		}
 	}
@@ -94,7 +105,7 @@ func (s *Signer) look(v *state.View, r Request) (g grounds, err error) {
 		return g, refuse("not_available", "try another node", "%s is strict, and this node has no way to record its signatures", r.Key)
 	}
 	n := v.Node(s.Ledger.NodeID())
-	if n == nil || !n.Signs() {
+	if g.node = n; n == nil || !n.Signs() {
 		return g, refuse("instance_not_here", "try another node", "this node may not sign: it is not a signing member of the cluster")
 	}
 	if err := s.sealed(n, id); err != nil {
@@ -104,13 +115,13 @@ func (s *Signer) look(v *state.View, r Request) (g grounds, err error) {
 	if g.instance == nil || !g.instance.MaySign(g.version) {
 		return g, whyNotHere(v, g.key, g.version, g.instance, n)
 	}
-	return g, s.usable(n, g)
+	return g, s.usable(g)
 }
 
 // usable asks what stands in no state: whether this node can use its instance now.
-func (s *Signer) usable(n *lifecycle.Node, g grounds) error {
+func (s *Signer) usable(g grounds) error {
 	if err := s.Usable(g.key.ID, g.version.Number); err != nil {
-		return refuse("instance_not_here", "try another node", "%s cannot use its instance of %s version %d: %v", n.Name, g.key.ID, g.version.Number, err)
+		return refuse("instance_not_here", "try another node", "%s cannot use its instance of %s version %d: %v", g.node.Name, g.key.ID, g.version.Number, err)
 	}
 	return nil
 }
@@ -135,14 +146,16 @@ func (s *Signer) sealed(n *lifecycle.Node, id lifecycle.KeyID) error {
 // lookAgain finds the grounds of an admitted request in a later View: the same
 // version and instance, under the same policy, because what was signed was checked
 // against that one.
+//
+// What look decides depends on the rows that it found, on what this machine says of
+// its seals and of the instance, and on nothing else: no clock, no other row. So as
+// long as v has the very same rows, only the machine is asked again.
 func (s *Signer) lookAgain(v *state.View, j *job) error {
-	if v == j.view {
-		// Nothing was applied since it was admitted: all that look would find is the same.
-		n := v.Node(j.instance.Node)
-		if err := s.sealed(n, j.key.ID); err != nil {
+	if j.found.Stand(v) {
+		if err := s.sealed(j.node, j.key.ID); err != nil {
 			return err
 		}
-		return s.usable(n, j.grounds)
+		return s.usable(j.grounds)
 	}
 	now, err := s.look(v, j.Request)
 	if err != nil {

@@ -8,9 +8,10 @@ import (
 	"github.com/chancery-project/chancery/fsm/lifecycle"
 )
 
-// BenchmarkGate is what the gate and the lease check add to one signature: alone and
-// on all processors, on the state it was admitted with and on a newer one. The budget
-// is 2 us. The lease here is one atomic load; cluster/lease measures its own.
+// BenchmarkGate is what the gate adds to one signature: alone and on all processors,
+// on the state it was admitted with, on a newer one, and on one in which the key was
+// written to and everything is looked for again. The lease here is one atomic load;
+// integration/bench measures the gate with the real lease, against 2 us together.
 func BenchmarkGate(b *testing.B) {
 	w := build(b)
 	start := time.Now()
@@ -46,4 +47,7 @@ func BenchmarkGate(b *testing.B) {
 	older := admit(b)
 	w.ledger.Must(b, &command.AddPrincipal{Principal: command.PrincipalRecord{Name: "other", Kind: lifecycle.Service}})
 	run("newer state", older)
+	older = admit(b)
+	w.ledger.Must(b, &command.SetPolicy{Key: "ci", Policy: w.ledger.View().Key("ci").Policy, Owner: "somebody else"})
+	run("key written", older)
 }
