@@ -132,7 +132,7 @@ func (s *stage) revive(n *node) {
 
 // TestNemesis breaks two to four things at once, each for one to ten seconds, again
 // and again, for as many minutes as the environment says; then judges. In `make test`
-// it is half a minute.
+// it is a quarter of a minute.
 func TestNemesis(t *testing.T) {
 	random := seeded(t)
 	length := 15 * time.Second

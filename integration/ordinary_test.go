@@ -11,12 +11,10 @@ import (
 // TestOrdinaryBuildCannotBeBroken: nothing of the laboratory is in the program that is
 // released, not even the names of what could be switched on.
 func TestOrdinaryBuildCannotBeBroken(t *testing.T) {
-	words := []string{fault.EnvFaults, fault.EnvControl, fault.EnvRecord}
+	words := []string{fault.EnvFaults, fault.EnvControl, fault.EnvRecord,
+		fault.SignAdmitted, fault.SignAtGate, fault.SignInGate, fault.FenceAck, fault.FenceBounded, fault.LeaseGrant, fault.LeaseTaken, fault.KeyStoreSign}
 	for _, s := range seedlings {
 		words = append(words, s.fault)
-	}
-	for _, point := range []string{fault.SignAdmitted, fault.SignAtGate, fault.SignInGate, fault.FenceAck, fault.FenceBounded, fault.LeaseGrant, fault.LeaseTaken, fault.KeyStoreSign} {
-		words = append(words, point)
 	}
 	for name, want := range map[string]bool{binary(t): false, breakableBinary(t): true} {
 		program, err := os.ReadFile(name)
