@@ -47,9 +47,10 @@ func TestOracles(t *testing.T) {
 		{"past all deadlines", (*evidence).lateAcceptances, evidence{accepted: []acceptance{{sdk: true, call: 0, at: 6 * sec}}}, true},
 		{"within them", (*evidence).lateAcceptances, evidence{accepted: []acceptance{{sdk: true, call: 0, at: 2 * sec}}}, false},
 
-		{"recorded after the revocation", (*evidence).strictRecords, evidence{withdrawals: []*withdrawal{revoked}, accepted: []acceptance{{key: "k", strict: true, record: 101}}}, true},
-		{"recorded before it", (*evidence).strictRecords, evidence{withdrawals: []*withdrawal{revoked}, accepted: []acceptance{{key: "k", strict: true, record: 99}}}, false},
-		{"recorded nowhere", (*evidence).strictRecords, evidence{accepted: []acceptance{{key: "k", strict: true}}}, true},
+		{"recorded after the revocation", (*evidence).strictRecords, evidence{strict: map[string]bool{"k": true}, withdrawals: []*withdrawal{revoked}, accepted: []acceptance{{key: "k", strict: true, record: 101}}}, true},
+		{"recorded before it", (*evidence).strictRecords, evidence{strict: map[string]bool{"k": true}, withdrawals: []*withdrawal{revoked}, accepted: []acceptance{{key: "k", strict: true, record: 99}}}, false},
+		{"recorded nowhere", (*evidence).strictRecords, evidence{strict: map[string]bool{"k": true}, accepted: []acceptance{{key: "k"}}}, true},
+		{"no strict key", (*evidence).strictRecords, evidence{accepted: []acceptance{{key: "k"}}}, false},
 
 		{"good while suspended", (*evidence).goodAnswers, evidence{withdrawals: []*withdrawal{suspended}, answers: []answer{{key: "k", status: wire.Good, index: 104, asOf: 1_000_000, askedAt: 1_000_000}}}, true},
 		{"good as of later", (*evidence).goodAnswers, evidence{withdrawals: []*withdrawal{suspended}, answers: []answer{{key: "k", status: wire.Good, index: 99, asOf: 1_000_100, askedAt: 1_000_100}}}, true},

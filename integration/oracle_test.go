@@ -21,6 +21,7 @@ type evidence struct {
 	accepted    []acceptance
 	answers     []answer
 	events      []event
+	strict      map[string]bool // keys of which every signature has to be recorded
 
 	by map[string][]*withdrawal // see about
 }
@@ -51,7 +52,7 @@ func condemn(t *testing.T, found []string) {
 
 // evidence collects, and completes the withdrawals by what leaders recorded.
 func (r *trial) evidence() *evidence {
-	ev := &evidence{withdrawals: r.withdrawals, accepted: r.accepted, answers: r.answers, events: slices.DeleteFunc(r.c.events(), func(e event) bool { return e.NS < r.began })}
+	ev := &evidence{withdrawals: r.withdrawals, strict: r.strict, accepted: r.accepted, answers: r.answers, events: slices.DeleteFunc(r.c.events(), func(e event) bool { return e.NS < r.began })}
 	at := map[uint64]*withdrawal{}
 	for _, w := range ev.withdrawals {
 		if w.index != 0 {
@@ -238,11 +239,12 @@ func (ev *evidence) lateAcceptances() (found []string) {
 // strictRecords: every strict signature stands in the log before the revocation.
 func (ev *evidence) strictRecords() (found []string) {
 	for _, a := range ev.accepted {
-		if !a.strict {
+		if !ev.strict[a.key] {
 			continue
 		}
-		if a.record == 0 {
-			found = append(found, fmt.Sprintf("a strict signature of %s by %s names no record", a.key, a.node))
+		if !a.strict || a.record == 0 {
+			found = append(found, fmt.Sprintf("a signature of the strict key %s by %s names no record", a.key, a.node))
+			continue
 		}
 		for _, w := range ev.about(a.key, a.caller) {
 			if w.stands(a.record) {

@@ -246,6 +246,7 @@ func slowInGate(s *stage) {
 func strictSigning(s *stage) {
 	key := s.key + "-strict"
 	s.c.createKey(key, `{"strict":true}`)
+	s.r.expectStrict(key)
 	for i, n := range s.c.nodes {
 		k := s.c.clientWith(func(cfg *client.Config) {}, n)
 		for range 3 {

@@ -33,6 +33,7 @@ type trial struct {
 	surprises   []string              // answers that nothing explains
 	refused     map[string]int        // by code or reason: what callers were told when it did not work
 	callers     int
+	strict      map[string]bool // keys with a strict policy
 }
 
 // traffic says how much goes on in a trial. Zero values leave that kind out.
@@ -49,7 +50,7 @@ var usual = traffic{slots: 2, every: 150 * time.Millisecond, think: 30 * time.Mi
 // try starts the callers.
 func (c *lab) try(random *rand.Rand, l traffic) *trial {
 	ctx, cancel := context.WithCancel(context.Background())
-	r := &trial{c: c, nodes: slices.Clone(c.nodes), ctx: ctx, cancel: cancel, began: mono(), current: make([]string, l.slots), refused: map[string]int{}}
+	r := &trial{c: c, nodes: slices.Clone(c.nodes), ctx: ctx, cancel: cancel, began: mono(), current: make([]string, l.slots), refused: map[string]int{}, strict: map[string]bool{}}
 	seed := func() *rand.Rand { return rand.New(rand.NewPCG(random.Uint64(), 0)) }
 	for slot := range l.slots {
 		own := seed()
@@ -100,6 +101,13 @@ func (r *trial) signedBy(node string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.ContainsFunc(r.accepted, func(a acceptance) bool { return a.node == node })
+}
+
+// expectStrict wants every signature of a key in the log.
+func (r *trial) expectStrict(key string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.strict[key] = true
 }
 
 // told notes why something did not work.
