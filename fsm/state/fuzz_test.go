@@ -34,6 +34,16 @@ func FuzzApply(f *testing.F) {
 	open := w.open(w.change(func(p *lifecycle.Policy) { p.Strict = true }))
 	w.ok(w.sealing(0, 1, "other"))
 	w.ok(signer("bob", "*"))
+	w.ok(suspend(2))
+	w.ok(approver("alice", ed25519Key("alice")))
+	w.ok(w.settings(func(s *lifecycle.Settings) {
+		for _, v := range []lifecycle.ApprovalVerb{lifecycle.ApproveResume, lifecycle.ApproveCluster, lifecycle.ApprovePrincipals} {
+			s.Approvals = append(s.Approvals, lifecycle.ApprovalRule{Verb: v, Needs: 1, Approvers: []string{"alice"}})
+		}
+	}))
+	w.ok(w.opening(1, resume(2)))
+	w.ok(w.opening(2, resume(2)))
+	w.approvedBy(2, "alice")
 	rows, next := w.l.Rows(), w.l.View().Position().Index+1
 	for _, b := range []command.Body{genesis(), newKey("other", w.nodes...), &command.PrepareVersion{Key: ci, Version: 3, Instances: intents(ci, 3, w.nodes...)},
 		bind(ci, 2, w.nodes[0]), report(w.nodes[0], 2, lifecycle.Lost), publish(2), activate(2), early(1), suspend(2), resume(2), deactivate(2), withdraw(1),
@@ -44,7 +54,9 @@ func FuzzApply(f *testing.F) {
 		&command.AdvanceClock{Readings: []command.ClockReading{{Node: w.nodes[0], At: w.l.Clock().At()}}},
 		&command.RecordFenced{Term: 3, Fences: []command.FencedAt{{Index: open.Index, Nodes: []lifecycle.FencedNode{{Node: w.nodes[0], Outcome: lifecycle.LeaseExpired, At: 5}}}}},
 		&command.RecordSettled{Indexes: []uint64{standing.Index}}, w.sealing(1, 2, ci), &command.LiftSeal{Node: w.nodes[0], ID: sealID(1)}, terms(1000, 500),
-		&command.RecordSignatures{Node: w.nodes[0], Groups: []command.SignatureGroup{signed(ci, 2, w.instance(2, 0).KID, "bob", 2)}}} {
+		&command.RecordSignatures{Node: w.nodes[0], Groups: []command.SignatureGroup{signed(ci, 2, w.instance(2, 0).KID, "bob", 2)}},
+		w.opening(3, resume(2)), w.approval(1, ed25519Key("alice")), &command.RejectProposal{Proposal: pid(1)}, &command.WithdrawProposal{Proposal: pid(1), Comment: "no"},
+		w.execution(2, resume(2)), w.execution(1, resume(2)), &command.ExpireProposals{IDs: []string{pid(1)}}, &command.BreakGlass{Plan: command.PlanOf(resume(2)), Reason: "fire"}} {
 		cmd := w.request(uuid(w.l.Clock().At(), 1), "x", b)
 		switch b.(type) {
 		case *command.RecordFenced, *command.RecordSettled:

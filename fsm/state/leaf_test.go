@@ -44,6 +44,30 @@ func TestLeafBytes(t *testing.T) {
 	}
 }
 
+// TestLeafBytesOfProposals: likewise.
+func TestLeafBytesOfProposals(t *testing.T) {
+	l := state.Leaf{Kind: "proposal.approved", At: 1767355200123, Index: 44, Actor: "ada", Key: "ci", Before: "open", After: "approved",
+		Detail: "bob SHA256:x", Proposal: "p-00112233aabb", Digest: "0d", Command: "00ff"}
+	const want = "chancery-log/1\n" +
+		"kind: proposal.approved\n" +
+		"at: 1767355200123 2026-01-02T12:00:00.123Z\n" +
+		"index: 44\n" +
+		"actor: ada\n" +
+		"key: ci\n" +
+		"before: open\n" +
+		"after: approved\n" +
+		"detail: bob SHA256:x\n" +
+		"proposal: p-00112233aabb\n" +
+		"digest: 0d\n" +
+		"command: 00ff\n"
+	if got := string(l.Encode()); got != want {
+		t.Errorf("the leaf is now written as\n%s\nand was\n%s", got, want)
+	}
+	if back, err := state.ParseLeaf([]byte(want)); err != nil || !reflect.DeepEqual(*back, l) {
+		t.Errorf("it is read as %+v, %v", back, err)
+	}
+}
+
 // TestLeafBytesOfLists: fences and signatures, likewise.
 func TestLeafBytesOfLists(t *testing.T) {
 	l := state.Leaf{Kind: "key.fenced", At: 1767355200123, Index: 44, Actor: "system", Key: "ci", Version: 3, Reason: "key.revoked", Fence: 42,
