@@ -33,9 +33,11 @@ func wrongSignatures(s *stage) {
 	other.order(fault.Command{Order: &fault.Order{Point: fault.KeyStoreSign, Do: fault.Wrong}})
 	began := mono()
 	s.stay(time.Second)
-	for _, e := range other.record() {
-		if e.Name == "gate" && e.BegunNS > began+int64(300*time.Millisecond) {
-			s.find("%s released a wrong signature", other.name)
+	s.r.mu.Lock()
+	defer s.r.mu.Unlock()
+	for _, a := range s.r.accepted {
+		if a.node == other.name && a.call > began {
+			s.find("%s released a wrong signature of %s", other.name, a.key)
 			return
 		}
 	}
