@@ -51,25 +51,25 @@ func TestRecordSignatures(t *testing.T) {
 		}
 	}
 	before := w.ledger.View().Position()
-	for name, try := range map[string]func() (error, string){
-		"of another node": func() (error, string) {
-			_, err := peer.RecordSignatures(ctx, &command.RecordSignatures{Node: w.ledger.NodeID(), Groups: []command.SignatureGroup{group(nil)}})
-			return err, "denied"
+	for name, try := range map[string]func() (want string, err error){
+		"of another node": func() (want string, err error) {
+			_, err = peer.RecordSignatures(ctx, &command.RecordSignatures{Node: w.ledger.NodeID(), Groups: []command.SignatureGroup{group(nil)}})
+			return "denied", err
 		},
-		"of a stranger": func() (error, string) {
-			_, err := w.service.Peer("feed", "").RecordSignatures(ctx, &command.RecordSignatures{Node: "feed", Groups: []command.SignatureGroup{group(nil)}})
-			return err, "denied"
+		"of a stranger": func() (want string, err error) {
+			_, err = w.service.Peer("feed", "").RecordSignatures(ctx, &command.RecordSignatures{Node: "feed", Groups: []command.SignatureGroup{group(nil)}})
+			return "denied", err
 		},
-		"nothing": func() (error, string) {
-			_, err := peer.RecordSignatures(ctx, &command.RecordSignatures{Node: w.node2})
-			return err, "invalid"
+		"nothing": func() (want string, err error) {
+			_, err = peer.RecordSignatures(ctx, &command.RecordSignatures{Node: w.node2})
+			return "invalid", err
 		},
-		"a short hash": func() (error, string) {
-			_, err := peer.RecordSignatures(ctx, &command.RecordSignatures{Node: w.node2, Groups: []command.SignatureGroup{group(func(g *command.SignatureGroup) { g.Items[0].Sig = sum[:9] })}})
-			return err, "invalid"
+		"a short hash": func() (want string, err error) {
+			_, err = peer.RecordSignatures(ctx, &command.RecordSignatures{Node: w.node2, Groups: []command.SignatureGroup{group(func(g *command.SignatureGroup) { g.Items[0].Sig = sum[:9] })}})
+			return "invalid", err
 		},
 	} {
-		err, want := try()
+		want, err := try()
 		t.Run(name, func(t *testing.T) { code(t, err, want) })
 	}
 	// Refused groups alone make no entry.

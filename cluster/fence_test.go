@@ -208,7 +208,7 @@ func TestNextLeaderGoesOn(t *testing.T) {
 	for name, how := range map[string]func(l *lab, leader *member){
 		"killed":                   func(_ *lab, leader *member) { leader.crash() },
 		"cut off, and a zombie":    func(l *lab, leader *member) { l.network.isolate(leader, true) },
-		"hands leadership over":    func(_ *lab, leader *member) { _ = leader.node.Load().TransferLeadership(context.Background(), "") },
+		"hands leadership over":    func(l *lab, leader *member) { l.handOver(leader, l.others(leader)...) },
 		"killed, and back at once": func(_ *lab, leader *member) { leader.crash(); leader.start() },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -253,10 +253,7 @@ func TestNextLeaderWaitsForLeasesItNeverSaw(t *testing.T) {
 		t.Fatal("the test needs a lease that is still out")
 	}
 	// The two that hear of each other change places: no new lease reaches the third.
-	if err := leader.node.Load().TransferLeadership(t.Context(), rest.id); err != nil {
-		t.Fatal(err)
-	}
-	l.leaderOf(rest)
+	l.handOver(leader, rest)
 	if n := rest.node.Load(); n.View().Fence(r).FencedAt != 0 && cut.usable() == nil {
 		t.Error("fenced while a lease of the former leader is out")
 	}

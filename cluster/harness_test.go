@@ -158,6 +158,29 @@ func (l *lab) leaderOf(among ...*member) (leader *member) {
 	return leader
 }
 
+// handOver tries until one of others is Ready. A transfer that was reported as failed
+// may come about all the same, and one that came about may be lost again.
+func (l *lab) handOver(from *member, others ...*member) {
+	l.t.Helper()
+	l.eventually("another leader", func() bool {
+		for _, m := range others {
+			if m.node.Load().Leadership().Ready {
+				return true
+			}
+		}
+		to := lifecycle.NodeID("")
+		if len(others) == 1 {
+			to = others[0].id
+		}
+		if n := from.node.Load(); n.Leadership().Self {
+			if err := n.TransferLeadership(l.t.Context(), to); err != nil {
+				n.Logger.Info("a transfer is tried again", "err", err)
+			}
+		}
+		return false
+	})
+}
+
 // head makes the header of a command proposed at a member.
 func (m *member) head() command.Header {
 	return command.Header{At: lifecycle.Instant(m.wall().UnixMilli()), Actor: "test", Node: m.id}

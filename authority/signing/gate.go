@@ -37,7 +37,8 @@ func (g *gates) of(k lifecycle.KeyID) *sync.RWMutex {
 func (s *Signer) Drain(*state.View) {
 	for i := range s.gates {
 		s.gates[i].Lock()
-		s.gates[i].Unlock() //nolint:staticcheck // SA2001: to have held it once is the purpose
+		//lint:ignore SA2001 to have held it once is the purpose
+		s.gates[i].Unlock()
 	}
 }
 
