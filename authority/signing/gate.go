@@ -111,6 +111,19 @@ func (s *Signer) gate(j *job) (releasedAt time.Duration, err error) {
 	return releasedAt, nil
 }
 
+// Rehearse admits a request and returns its way through the gate, to be measured: no
+// key is used, so there is nothing that could be released.
+func (s *Signer) Rehearse(r Request) (pass func() error, err error) {
+	j, err := s.admit(r)
+	if err != nil {
+		return nil, err
+	}
+	return func() error {
+		_, err := s.gate(j)
+		return err
+	}, nil
+}
+
 // passed tells the laboratory who passed the gate, by which state, and when the look
 // had not begun yet: a process can be stopped at any time after that.
 func (s *Signer) passed(j *job, v *state.View, begunNS int64) {

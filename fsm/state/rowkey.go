@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"strconv"
-	"strings"
 
 	"github.com/chancery-project/chancery/fsm/command"
 	"github.com/chancery-project/chancery/fsm/lifecycle"
@@ -30,8 +29,9 @@ func parseNumber(s string) uint64 {
 
 // hexNumber is wide enough for every number, so that text sorts like numbers.
 func hexNumber(n uint64) string {
+	const zeros = "0000000000000000"
 	s := strconv.FormatUint(n, 16)
-	return strings.Repeat("0", 16-len(s)) + s
+	return zeros[len(s):] + s
 }
 
 func versionKey(k lifecycle.KeyID, n uint64) string { return string(k) + "\x00" + hexNumber(n) }
@@ -39,7 +39,7 @@ func versionKey(k lifecycle.KeyID, n uint64) string { return string(k) + "\x00" 
 func instancePrefix(k lifecycle.KeyID, n uint64) string { return versionKey(k, n) + "\x00" }
 
 func instanceKey(k lifecycle.KeyID, n uint64, node lifecycle.NodeID) string {
-	return instancePrefix(k, n) + string(node)
+	return string(k) + "\x00" + hexNumber(n) + "\x00" + string(node)
 }
 
 func operationKey(actor, id string) string { return id + "\x00" + actor }

@@ -38,7 +38,8 @@ func (v *View) Mark() Mark      { return v.root.Meta.Mark }
 func (v *View) Confirmed() Mark { return v.root.Meta.Confirmed }
 
 func viewGet[T any](v *View, t Table, key string) *T {
-	if row, ok := v.root.hot.Get(hotKey(t, key)); ok {
+	var place [160]byte // does for every row but those of the longest names
+	if row, ok := v.root.hot.Get(append(append(append(place[:0], t...), 0), key...)); ok {
 		return row.(*T)
 	}
 	return nil
