@@ -272,3 +272,19 @@ func removeDuringFence(s *stage) {
 	}
 	s.c.nodes, s.c.retired = rest, append(s.c.retired, other)
 }
+
+// leaderAppliesLate lets one follower apply an entry before the leader and another
+// follower have: whoever has read it on the one must not read less on the other.
+func leaderAppliesLate(s *stage) {
+	leader, follower, other := s.cast()
+	for _, n := range []*node{leader, other} {
+		n.order(fault.Command{Order: &fault.Order{Point: fault.ApplyBatch, Do: fault.Sleep, MS: 400}})
+	}
+	for until := time.Now().Add(5 * time.Second); time.Now().Before(until); {
+		for _, n := range []*node{follower, other} {
+			if key := s.r.key(s.random); key != "" {
+				s.r.readOnce(n, key)
+			}
+		}
+	}
+}
