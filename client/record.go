@@ -37,7 +37,7 @@ func (c *Client) WaitFor(ctx context.Context, requestID, level string, progress 
 		if progress != nil {
 			progress(op)
 		}
-		if op.Has(level) || op.Complete || op.Error != nil || op.Status == wire.PendingApproval {
+		if op.Has(level) || op.Complete || op.Error != nil || op.Status == wire.PendingApproval && level != wire.Approved {
 			return op, nil
 		}
 		if err := pace(ctx, began); err != nil {

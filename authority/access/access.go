@@ -43,12 +43,18 @@ const (
 	ClusterRead   Verb = "cluster.read"
 	ClusterEdit   Verb = "cluster.write"
 	SnapshotSave  Verb = "snapshot.save"
+
+	ProposalRead     Verb = "proposal.read"
+	ProposalApprove  Verb = "proposal.approve"     // and reject; the proposal must name the approver too
+	ProposalWithdraw Verb = "proposal.withdraw"    // one's own
+	ProposalBreak    Verb = "proposal.break_glass" // do without approvals; the settings must name the principal too
 )
 
 // Verbs lists every verb, keys first.
 var Verbs = []Verb{KeyCreate, KeyRead, KeyRotate, KeyActivate, KeySuspend, KeyResume, KeyDeactivate, KeyRevoke, KeyDestroy,
 	KeyPolicy, KeySign, KeyVerify, StatusRead, LogRead, AuditRead, ReportRead, PrincipalRead, PrincipalEdit, TokenSelf, TokenEdit,
-	NodeRead, NodeEdit, NodeUnseal, ClusterRead, ClusterEdit, SnapshotSave}
+	NodeRead, NodeEdit, NodeUnseal, ClusterRead, ClusterEdit, SnapshotSave,
+	ProposalRead, ProposalApprove, ProposalWithdraw, ProposalBreak}
 
 // scope says what a verb is about: one key, or the cluster as a whole.
 type scope uint8
@@ -57,6 +63,7 @@ const (
 	aboutKey     scope = iota + 1 // a grant counts when its glob matches the key
 	aboutCluster                  // a grant counts when it covers all keys
 	aboutCaller                   // any grant counts
+	aboutChange                   // of one key: a grant counts when its glob matches; of the cluster: any grant counts
 )
 
 type rule struct {
@@ -91,6 +98,11 @@ var rules = map[Verb]rule{
 	ClusterRead:   {aboutCaller, lifecycle.Roles},
 	ClusterEdit:   {aboutCluster, []lifecycle.Role{lifecycle.Admin}},
 	SnapshotSave:  {aboutCluster, []lifecycle.Role{lifecycle.Admin}},
+
+	ProposalRead:     {aboutChange, []lifecycle.Role{lifecycle.Admin, lifecycle.Operator, lifecycle.Approver, lifecycle.Auditor}},
+	ProposalApprove:  {aboutChange, []lifecycle.Role{lifecycle.Approver}},
+	ProposalWithdraw: {aboutCaller, lifecycle.Roles},
+	ProposalBreak:    {aboutCluster, []lifecycle.Role{lifecycle.Admin}},
 }
 
 // Decision is the answer and, when it is no, the sentence that says what is missing.
@@ -118,7 +130,7 @@ func Decide(p *lifecycle.Principal, verb Verb, key lifecycle.KeyID) Decision {
 			return Decision{Allowed: true}
 		}
 	}
-	if r.scope == aboutKey {
+	if r.scope == aboutKey || r.scope == aboutChange && key != "" {
 		return Decision{Why: fmt.Sprintf("%s has none of the roles %v on key %q: an admin can grant one with `chancery principal add %s --replace --role ROLE:%s`", p.Name, r.roles, string(key), p.Name, string(key))}
 	}
 	return Decision{Why: fmt.Sprintf("%s has none of the roles %v for all keys, which %s needs", p.Name, r.roles, verb)}
@@ -136,6 +148,8 @@ func covers(r rule, g lifecycle.Grant, key lifecycle.KeyID) bool {
 			return g.Keys == "*"
 		case aboutCaller:
 			return true
+		case aboutChange:
+			return key == "" || g.Matches(key)
 		}
 	}
 	return false

@@ -48,6 +48,12 @@ func TestDecide(t *testing.T) {
 		{person("approver:ci"), KeySuspend, "ci", true},
 		{person("approver:ci"), KeyResume, "ci", false},
 		{person("consumer:ci"), KeyRead, "ci", true},
+		{person("approver:ci-*"), ProposalApprove, "ci-x", true},
+		{person("approver:ci-*"), ProposalApprove, "x", false},
+		{person("approver:ci-*"), ProposalApprove, "", true}, // of the cluster: the proposal itself names who may
+		{person("admin"), ProposalApprove, "ci-x", false},
+		{person("signer"), ProposalRead, "ci-x", false},
+		{person("operator:ci-*"), ProposalBreak, "", false},
 		{person("admin"), "key.obliterate", "ci", false},
 	} {
 		d := Decide(c.who, c.verb, c.key)

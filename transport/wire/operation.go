@@ -16,6 +16,10 @@ const (
 	Destroyed = "destroyed"
 )
 
+// Approved is the level of people: what needs approvals has got them and was carried
+// out. A change that needs none reaches it when it is committed.
+const Approved = "approved"
+
 // PendingApproval is the status of an operation that waits for people.
 const PendingApproval = "pending_approval"
 
@@ -45,10 +49,10 @@ type Operation struct {
 	StillTrusting    []Consumer       `json:"consumers_still_trusting,omitzero"`
 	BlastRadius      *BlastRadius     `json:"blast_radius,omitempty"` // plan only
 	WaitsFor         []Blocker        `json:"waits_for,omitempty"`
-	Effects          []string         `json:"effects,omitempty"` // plan only: one sentence each
-	Next             []string         `json:"next,omitzero"`     // commands worth typing now
-	Status           string           `json:"status,omitempty"`  // PendingApproval
-	Proposal         string           `json:"proposal,omitempty"`
+	Effects          []string         `json:"effects,omitempty"`  // plan only: one sentence each
+	Next             []string         `json:"next,omitzero"`      // commands worth typing now
+	Status           string           `json:"status,omitempty"`   // PendingApproval
+	Proposal         string           `json:"proposal,omitempty"` // that the change waits for, or was carried out by
 	Needs            int              `json:"needs,omitempty"`
 	Have             int              `json:"have,omitempty"`
 	ExpiresAt        Time             `json:"expires_at,omitzero"`
@@ -132,7 +136,7 @@ func (o *Operation) Has(level string) bool {
 	}
 	at := func(r *Reached) bool { return r != nil && r.At != 0 }
 	switch level {
-	case Committed:
+	case Committed, Approved:
 		return at(o.Committed)
 	case Prepared:
 		return at(o.Prepared)

@@ -45,6 +45,13 @@ const (
 	PathTransferLeader = "/v1/cluster/transfer-leader"
 	PathCluster        = "/v1/cluster"
 
+	PathProposals        = "/v1/proposals"
+	PathProposal         = "/v1/proposals/{name}"
+	PathStatement        = "/v1/proposals/{name}/statement" // the exact bytes that approvers sign
+	PathApprove          = "/v1/proposals/{name}/approve"
+	PathReject           = "/v1/proposals/{name}/reject"
+	PathWithdrawProposal = "/v1/proposals/{name}/withdraw"
+
 	PathOperations = "/v1/operations"
 	PathOperation  = "/v1/operations/{name}"
 	PathEvents     = "/v1/events"
@@ -89,10 +96,11 @@ const (
 	QueryPurpose  = "purpose"
 	QueryOwner    = "owner"
 	QueryActor    = "principal"
-	QuerySince    = "since"  // RFC 3339, at or after
-	QueryUntil    = "until"  // RFC 3339, before
-	QueryNonce    = "nonce"  // of a signed answer, made by who asks
-	QueryFormat   = "format" // of an export: pem, der, jwks, ssh; of a report: json, csv
+	QuerySince    = "since"       // RFC 3339, at or after
+	QueryUntil    = "until"       // RFC 3339, before
+	QueryNonce    = "nonce"       // of a signed answer, made by who asks
+	QueryBreak    = "break_glass" // why a change must not wait for the approvals it needs
+	QueryFormat   = "format"      // of an export: pem, der, jwks, ssh; of a report: json, csv
 )
 
 // Path fills the one {name} of a pattern.
