@@ -20,6 +20,8 @@ type Request struct {
 	RequestID string   // UUIDv7
 	Digest    [32]byte // SHA-256 of what was asked; the same id with another digest is refused
 	DryRun    bool     // --plan: decide and try, change nothing
+
+	BreakGlass string // why the change must not wait for the approvals it needs; "" = it waits
 }
 
 // Result is what a write came to.
@@ -29,6 +31,7 @@ type Result struct {
 	Outcome   state.Outcome
 	DryRun    bool
 	Existing  bool             // --if-absent found it already there
+	Approvals string           // a plan's: which approvals it would wait for; "" = none
 	Fence     *lifecycle.Fence // a plan's: the fence that it would open; nil = it takes nothing away
 }
 
@@ -127,12 +130,15 @@ func (s *Service) carryOut(ctx context.Context, req Request, caller *lifecycle.P
 	var o state.Outcome
 	var at lifecycle.Instant
 	var fence *lifecycle.Fence
+	var planned command.Body
+	waits := ""
 	for range maxPlans {
 		v := s.ledger.View()
 		body, reads, err := plan(v)
 		if err != nil {
 			return Result{}, err
 		}
+		planned = body
 		reads = append(reads, state.RefPrincipal(caller))
 		if t := v.Token(req.Caller.TokenID); t != nil {
 			reads = append(reads, state.RefToken(t))
@@ -140,9 +146,18 @@ func (s *Service) carryOut(ctx context.Context, req Request, caller *lifecycle.P
 		at = s.Now()
 		cmd := &command.Command{Body: body, Header: command.Header{At: at, Actor: req.Caller.Principal, Node: s.ledger.NodeID(),
 			RequestID: req.RequestID, RequestDigest: req.Digest[:], Reads: reads}}
-		if o, fence = state.Rehearse(v, cmd); o.OK() && !req.DryRun {
+		if o, fence = state.Rehearse(v, cmd); o.Code == state.ApprovalRequired {
+			if waits = o.Detail; req.BreakGlass != "" {
+				waits = ""
+			}
+			if cmd.Body, err = s.instead(ctx, v, req, body); err != nil {
+				return Result{}, err
+			}
+			o, fence = state.Rehearse(v, cmd)
+		}
+		if o.OK() && !req.DryRun {
 			if o, err = s.ledger.Propose(ctx, cmd); err != nil {
-				return Result{}, fmt.Errorf("propose %s: %w", body.Kind(), err)
+				return Result{}, fmt.Errorf("propose %s: %w", cmd.Body.Kind(), err)
 			}
 		}
 		if o.Code != state.Conflict {
@@ -162,7 +177,10 @@ func (s *Service) carryOut(ctx context.Context, req Request, caller *lifecycle.P
 	}
 	r := Result{RequestID: req.RequestID, At: at, Outcome: o, DryRun: req.DryRun}
 	if req.DryRun {
-		r.Fence = fence
+		r.Fence, r.Approvals = fence, waits
+		if waits != "" {
+			r.Outcome.Key, r.Outcome.Versions = Target(planned)
+		}
 	}
 	return r, o.Err()
 }

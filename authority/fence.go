@@ -83,7 +83,7 @@ func Narrows(k command.Kind) bool {
 	switch k {
 	case command.KindRevoke, command.KindSuspendVersion, command.KindDeactivateVersion, command.KindActivateVersion, command.KindSetPolicy,
 		command.KindAddPrincipal, command.KindRevokePrincipal, command.KindRevokeToken,
-		command.KindSetNodeStatus, command.KindSetNodeRoles, command.KindSetSettings:
+		command.KindSetNodeStatus, command.KindSetNodeRoles, command.KindSetSettings, command.KindBreakGlass:
 		return true
 	}
 	return false

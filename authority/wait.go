@@ -13,6 +13,7 @@ type Level string
 
 const (
 	Committed Level = "committed"
+	Approved  Level = "approved"  // the approvals it needs, if any, are there, and it was carried out
 	Prepared  Level = "prepared"  // every instance that the policy requires is ready
 	Published Level = "published" // the public keys are in the trust set
 	Activated Level = "active"
@@ -22,7 +23,7 @@ const (
 )
 
 // AllLevels are the levels there are.
-var AllLevels = []Level{Committed, Prepared, Published, Activated, Fenced, Settled, Destroyed}
+var AllLevels = []Level{Committed, Approved, Prepared, Published, Activated, Fenced, Settled, Destroyed}
 
 // Levels are the levels a command of a kind can pass through, in order. Those that
 // end with their entry have only the first.
@@ -137,8 +138,14 @@ func (s *Service) Await(ctx context.Context, o state.Outcome, l Level) (v *state
 
 // stands reports whether the level is reached, and whether waiting is over without it.
 func stands(v *state.View, o state.Outcome, l Level) (reached, over bool) {
+	if p := ProposalOf(v, o); p != nil {
+		if p.Status != lifecycle.ProposalExecuted {
+			return false, p.Status.Ended() || l != Approved // people take hours: whoever does not ask for it is not held
+		}
+		o = Executed(p)
+	}
 	switch l {
-	case "", Committed:
+	case "", Committed, Approved:
 		return true, false
 	case Fenced, Settled:
 		f := v.Fence(o.Index)
