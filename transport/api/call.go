@@ -244,8 +244,12 @@ func (c *call) request(body any) (authority.Request, error) {
 	for _, part := range [][]byte{[]byte(c.r.Method), []byte(c.r.URL.Path), canonical} {
 		_, _ = h.Write(append(part, 0)) // a hash takes everything
 	}
+	why := c.query.Get(wire.QueryBreak)
+	if why != "" {
+		_, _ = h.Write([]byte(wire.QueryBreak + "=" + why)) // likewise
+	}
 	plan, err := c.flag(wire.QueryPlan)
-	return authority.Request{Caller: c.caller, RequestID: c.requestID, Digest: [32]byte(h.Sum(nil)), DryRun: plan}, err
+	return authority.Request{Caller: c.caller, RequestID: c.requestID, Digest: [32]byte(h.Sum(nil)), DryRun: plan, BreakGlass: why}, err
 }
 
 // may checks a read against the caller's roles.

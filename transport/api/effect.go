@@ -1,7 +1,10 @@
 package api
 
 import (
+	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/chancery-project/chancery/fsm/command"
@@ -37,9 +40,113 @@ func effects(v *state.View, a asked, o state.Outcome) []string {
 		say("the private keys of version %v of %s would be erased after the waiting period", o.Versions, a.key)
 	case command.KindSetNodeStatus, command.KindSetNodeRoles:
 		nodeEffects(say, v, a)
+	case command.KindResumeVersion:
+		say("version %v of %s would have its right to sign back", o.Versions, a.key)
+	case command.KindRevokePrincipal:
+		say("%s would be nobody from then on: its tokens end, its certificates and SSH keys are refused, and the name never comes back", a.subject)
 	}
+	bodyEffects(say, v, a.body)
 	if len(out) == 0 {
 		say("%s would be accepted", a.verb)
+	}
+	return out
+}
+
+// bodyEffects says what a change would replace, field by field.
+func bodyEffects(say func(string, ...any), v *state.View, body command.Body) {
+	switch c := body.(type) {
+	case *command.SetPolicy:
+		k := v.Key(c.Key)
+		if k == nil {
+			return
+		}
+		differences(say, "policy of "+string(k.ID), k.Policy, c.Policy)
+		if c.Owner != "" && c.Owner != k.Owner {
+			say("the owner of %s would be %s, now %s", k.ID, c.Owner, k.Owner)
+		}
+		if c.Reason != "" && c.Reason != k.Reason {
+			say("the business reason of %s would be %q, now %q", k.ID, c.Reason, k.Reason)
+		}
+	case *command.SetSettings:
+		differences(say, "settings", v.Cluster().Settings, c.Settings)
+	case *command.AddPrincipal:
+		principalEffects(say, v.Principal(c.Principal.Name), c.Principal)
+	case *command.LiftSeal:
+		if n := v.Node(c.Node); n != nil {
+			say("node %s would sign again what seal %s keeps it from signing", n.Name, c.ID)
+		}
+	}
+}
+
+func principalEffects(say func(string, ...any), old *lifecycle.Principal, now command.PrincipalRecord) {
+	if old == nil {
+		say("%s would be added with the roles %s", now.Name, grantText(now.Grants))
+		say("%s would log in and approve with %d SSH keys, and call with %d certificates", now.Name, len(now.SSHKeys), len(now.Certs))
+		return
+	}
+	if was, is := grantText(old.Grants), grantText(now.Grants); was != is {
+		say("%s would have the roles %s, now %s", now.Name, is, was)
+	}
+	exchanged(say, now.Name, "SSH key", old.SSHKeys, now.SSHKeys)
+	exchanged(say, now.Name, "certificate", old.Certs, now.Certs)
+}
+
+func exchanged(say func(string, ...any), who, what string, old, now []string) {
+	for _, key := range now {
+		if !slices.Contains(old, key) {
+			say("%s would get the %s %s", who, what, key)
+		}
+	}
+	for _, key := range old {
+		if !slices.Contains(now, key) {
+			say("%s would lose the %s %s", who, what, key)
+		}
+	}
+}
+
+func grantText(grants []lifecycle.Grant) string {
+	if len(grants) == 0 {
+		return "none"
+	}
+	var parts []string
+	for _, g := range grants {
+		parts = append(parts, g.String())
+	}
+	return strings.Join(parts, " ")
+}
+
+// differences compares two rows of the wire by the names that people know them by.
+func differences(say func(string, ...any), what string, old, now any) {
+	was, is := fieldsOf(old), fieldsOf(now)
+	for _, name := range slices.Sorted(maps.Keys(is)) {
+		if was[name] != is[name] {
+			say("%s: %s would become %s, now %s", what, name, is[name], orNone(was[name]))
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(was)) {
+		if _, kept := is[name]; !kept {
+			say("%s: %s would go, now %s", what, name, was[name])
+		}
+	}
+}
+
+func orNone(s string) string {
+	if s == "" {
+		return "none"
+	}
+	return s
+}
+
+// fieldsOf are the members of a row as JSON text.
+func fieldsOf(row any) map[string]string {
+	b, err := json.Marshal(row)
+	var raws map[string]json.RawMessage
+	if err != nil || json.Unmarshal(b, &raws) != nil {
+		return nil // rows are plain values: this cannot be
+	}
+	out := map[string]string{}
+	for name, value := range raws {
+		out[name] = string(value)
 	}
 	return out
 }

@@ -181,5 +181,5 @@ func (c *call) setCluster(in *wire.SetCluster) (any, error) {
 		return nil, err
 	}
 	r, err := c.Service.SetSettings(c.r.Context(), req, revision, func(lifecycle.Settings) (lifecycle.Settings, error) { return in.Settings, nil })
-	return c.operation(asked{verb: "cluster set", kind: command.KindSetSettings}, r, err)
+	return c.operation(asked{verb: "cluster set", kind: command.KindSetSettings, body: &command.SetSettings{Settings: in.Settings}}, r, err)
 }

@@ -24,7 +24,8 @@ type asked struct {
 	reason  lifecycle.Reason
 	since   wire.Time
 	comment string
-	final   bool // committed is its last level, whatever its kind
+	body    command.Body // as far as it is known without a plan; nil = not
+	final   bool         // committed is its last level, whatever its kind
 }
 
 // operation is the answer to a change: what came of it, after waiting for the level
@@ -53,12 +54,20 @@ func (c *call) operation(a asked, r authority.Result, err error) (any, error) {
 		c.observe(a.kind, c.level, reached)
 	}
 	c.snap.View = v
+	op := wire.Operation{RequestID: r.RequestID, Verb: a.verb, Actor: c.caller.Principal, Subject: a.subject, Key: a.key,
+		Versions: r.Outcome.Versions, Reason: a.reason, CompromisedSince: a.since, Comment: a.comment}
+	if p := authority.ProposalOf(v, r.Outcome); p != nil {
+		o, carried := c.proposed(&op, v, p)
+		if !carried {
+			return &op, nil
+		}
+		c.progress(&op, v, a.kind, authority.LevelsOf(v, a.kind, o), p.EndedAt, o)
+		return &op, nil
+	}
 	levels := authority.LevelsOf(v, a.kind, r.Outcome)
 	if a.final {
 		levels = levels[:1]
 	}
-	op := wire.Operation{RequestID: r.RequestID, Verb: a.verb, Actor: c.caller.Principal, Subject: a.subject, Key: a.key,
-		Versions: r.Outcome.Versions, Reason: a.reason, CompromisedSince: a.since, Comment: a.comment}
 	at := r.At
 	if at == 0 {
 		at = lifecycle.Instant(c.began.UnixMilli())
@@ -75,7 +84,7 @@ func (c *call) operation(a asked, r authority.Result, err error) (any, error) {
 
 // await holds the request for a level, until its time is up or the node stops.
 func (c *call) await(o state.Outcome, l authority.Level) (*state.View, bool) {
-	if l == "" || l == authority.Committed {
+	if l == "" || l == authority.Committed || l == authority.Approved && o.Proposal == "" {
 		return c.Service.View(), true
 	}
 	ctx, cancel := context.WithTimeout(c.r.Context(), c.hold)
@@ -175,6 +184,8 @@ var verbs = map[command.Kind]string{
 	command.KindWithdrawVersion: "withdraw", command.KindAddPrincipal: "principal add", command.KindRevokePrincipal: "principal revoke",
 	command.KindAddToken: "token create", command.KindRevokeToken: "token revoke", command.KindAddJoinToken: "node token",
 	command.KindSetNodeRoles: "node promote", command.KindSetNodeStatus: "node status", command.KindLiftSeal: "node unseal", command.KindSetSettings: "cluster set",
+	command.KindOpenProposal: "propose", command.KindApprove: "proposal approve", command.KindRejectProposal: "proposal reject",
+	command.KindWithdrawProposal: "proposal withdraw", command.KindBreakGlass: "break glass",
 }
 
 // stored renders a remembered request. Its details come out of the lifecycle log.
@@ -190,6 +201,13 @@ func (c *call) stored(v *state.View, op *state.Operation) (*wire.Operation, erro
 		w.Complete, w.Position = true, transport.Position(v.Position())
 		w.Error = transport.Failure(op.Outcome.Err())
 		w.Error.RequestID = op.RequestID
+		return w, nil
+	}
+	if p := authority.ProposalOf(v, op.Outcome); p != nil {
+		w.Verb = verbs[command.Kind(p.PlanKind)]
+		if o, carried := c.proposed(w, v, p); carried {
+			c.progress(w, v, command.Kind(p.PlanKind), authority.LevelsOf(v, command.Kind(p.PlanKind), o), p.EndedAt, o)
+		}
 		return w, nil
 	}
 	levels := authority.LevelsOf(v, op.Kind, op.Outcome)
@@ -271,10 +289,14 @@ func (c *call) showOperation() (any, error) {
 	if op == nil {
 		return nil, wire.Errorf(wire.OperationNotFound, "no request %s is remembered here: it never arrived, is older than %s, or is somebody else's", id, state.OperationsKept)
 	}
+	kind := op.Kind
+	if p := authority.ProposalOf(c.snap.View, op.Outcome); p != nil {
+		kind = command.Kind(p.PlanKind)
+	}
 	switch {
 	case level == "" || level == authority.Committed || !op.Outcome.OK():
-	case !slices.Contains(authority.Levels(op.Kind), level):
-		return nil, wire.Errorf(wire.Invalid, "wait: %q is not a level of %q, which are %v", level, verbs[op.Kind], authority.Levels(op.Kind))
+	case level != authority.Approved && !slices.Contains(authority.Levels(kind), level):
+		return nil, wire.Errorf(wire.Invalid, "wait: %q is not a level of %q, which are %v", level, verbs[kind], authority.Levels(kind))
 	default:
 		v, reached := c.await(op.Outcome, level)
 		if c.snap.View = v; !reached {
@@ -357,6 +379,9 @@ func (c *call) plan(v *state.View, a asked, r authority.Result) *wire.Operation 
 	op := &wire.Operation{RequestID: r.RequestID, Verb: a.verb, Actor: c.caller.Principal, Subject: a.subject, Key: a.key, Plan: true,
 		Versions: r.Outcome.Versions, Reason: a.reason, CompromisedSince: a.since, Comment: a.comment, Position: transport.Position(v.Position())}
 	op.Effects = effects(v, a, r.Outcome)
+	if r.Approvals != "" {
+		op.Effects = append([]string{"it would wait for people: " + r.Approvals}, op.Effects...)
+	}
 	op.Next = []string{}
 	if k := v.Key(lifecycle.KeyID(a.key)); k != nil && a.kind == command.KindRevoke {
 		op.Nodes, op.StillTrusting = []wire.NodeOutcome{}, []wire.Consumer{}

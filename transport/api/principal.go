@@ -101,7 +101,7 @@ func (c *call) addPrincipal(in *wire.AddPrincipal) (any, error) {
 		rec.Grants = append(rec.Grants, g)
 	}
 	r, err := c.Service.AddPrincipal(c.r.Context(), req, rec, in.Replace)
-	return c.operation(asked{verb: "principal add", kind: command.KindAddPrincipal, subject: in.Name}, r, err)
+	return c.operation(asked{verb: "principal add", kind: command.KindAddPrincipal, subject: in.Name, body: &command.AddPrincipal{Principal: rec, Replace: in.Replace}}, r, err)
 }
 
 func (c *call) revokePrincipal(in *nothing) (any, error) {
@@ -285,6 +285,8 @@ var canVerbs = map[string]access.Verb{
 	"principal list": access.PrincipalRead, "principal add": access.PrincipalEdit, "principal revoke": access.PrincipalEdit,
 	"token list": access.TokenSelf, "token create": access.TokenEdit, "token revoke": access.TokenEdit,
 	"node list": access.NodeRead, "node token": access.NodeEdit, "node promote": access.NodeEdit, "node quarantine": access.NodeEdit, "node remove": access.NodeEdit,
+	"proposal list": access.ProposalRead, "proposal show": access.ProposalRead, "proposal approve": access.ProposalApprove,
+	"proposal reject": access.ProposalApprove, "proposal withdraw": access.ProposalWithdraw,
 	"cluster show": access.ClusterRead, "cluster set": access.ClusterEdit, "snapshot save": access.SnapshotSave,
 }
 

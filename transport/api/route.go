@@ -95,7 +95,7 @@ type nothing struct{}
 // documentation.
 func routes() []*route {
 	var all []*route
-	for _, group := range [][]*route{keyRoutes(), signRoutes(), accessRoutes(), nodeRoutes(), recordRoutes()} {
+	for _, group := range [][]*route{keyRoutes(), signRoutes(), accessRoutes(), nodeRoutes(), proposalRoutes(), recordRoutes()} {
 		all = append(all, group...)
 	}
 	return append(all, &route{name: "openapi", kind: open, method: "GET", pattern: wire.PathOpenAPI,
@@ -111,16 +111,16 @@ func keyRoutes() []*route {
 		reading[wire.List[wire.Version]]("key.versions", wire.PathVersions, "The versions of a key, newest first", (*call).listVersions),
 		reading[wire.List[wire.Event]]("key.history", wire.PathHistory, "What happened to a key, oldest first", (*call).keyHistory, paged...),
 		reading[wire.Policy]("key.policy.get", wire.PathPolicy, "The policy of a key", (*call).showPolicy),
-		changing("key.policy.set", wire.PathPolicy, "Replace the policy of a key", (*call).setPolicy).put().waits(command.KindSetPolicy),
+		changing("key.policy.set", wire.PathPolicy, "Replace the policy of a key", (*call).setPolicy).put().waits(command.KindSetPolicy).governed(),
 		reading[nothing]("key.export", wire.PathExport, "Public keys: the trust set, or one version, node or kid", (*call).exportKey,
 			wire.QueryVersion, wire.QueryKID, wire.QueryNode, queryFormat).sends(wire.TypeJWKS),
 		changing("key.rotate", wire.PathRotate, "Prepare the next version", (*call).rotateKey).waits(command.KindPrepareVersion),
-		changing("key.activate", wire.PathActivate, "Make a published version the one that signs", (*call).activateVersion).waits(command.KindActivateVersion),
+		changing("key.activate", wire.PathActivate, "Make a published version the one that signs", (*call).activateVersion).waits(command.KindActivateVersion).governed(),
 		changing("key.suspend", wire.PathSuspend, "Stop a version from signing until it is resumed", (*call).suspendVersion).waits(command.KindSuspendVersion),
-		changing("key.resume", wire.PathResume, "End a suspension", (*call).resumeVersion),
+		changing("key.resume", wire.PathResume, "End a suspension", (*call).resumeVersion).governed(),
 		changing("key.deactivate", wire.PathDeactivate, "End the signing life of a version", (*call).deactivateVersion).waits(command.KindDeactivateVersion),
 		changing("key.revoke", wire.PathRevoke, "Withdraw trust", (*call).revokeKey).waits(command.KindRevoke),
-		changing("key.destroy", wire.PathDestroy, "Erase the private keys of a version after the waiting period", (*call).destroyVersion).waits(command.KindScheduleDestroy),
+		changing("key.destroy", wire.PathDestroy, "Erase the private keys of a version after the waiting period", (*call).destroyVersion).waits(command.KindScheduleDestroy).governed(),
 		changing("key.replace", wire.PathReplace, "Revoke and re-issue in one act", (*call).replaceKey),
 	}
 }
@@ -136,9 +136,9 @@ func signRoutes() []*route {
 func accessRoutes() []*route {
 	return []*route{
 		reading[wire.List[wire.Principal]]("principal.list", wire.PathPrincipals, "List principals", (*call).listPrincipals, paged...),
-		changing("principal.add", wire.PathPrincipals, "Add a principal, or change one", (*call).addPrincipal).waits(command.KindAddPrincipal),
+		changing("principal.add", wire.PathPrincipals, "Add a principal, or change one", (*call).addPrincipal).waits(command.KindAddPrincipal).governed(),
 		reading[wire.Principal]("principal.show", wire.PathPrincipal, "A principal", (*call).showPrincipal),
-		changing("principal.revoke", wire.PathRevokePrincipal, "End a principal and its tokens", (*call).revokePrincipal).waits(command.KindRevokePrincipal),
+		changing("principal.revoke", wire.PathRevokePrincipal, "End a principal and its tokens", (*call).revokePrincipal).waits(command.KindRevokePrincipal).governed(),
 		reading[wire.List[wire.Token]]("token.list", wire.PathTokens, "List tokens: one's own, or all", (*call).listTokens, with(paged, wire.QueryActor)...),
 		changing("token.create", wire.PathTokens, "Make a bearer token; its secret is in the answer and nowhere else", (*call).createToken).answers(of[wire.CreatedToken]()),
 		reading[wire.Token]("token.show", wire.PathToken, "A token without its secret", (*call).showToken),
@@ -157,12 +157,12 @@ func nodeRoutes() []*route {
 		changing("node.token", wire.PathJoinTokens, "Let one node in", (*call).createJoinToken).answers(of[wire.JoinToken]()),
 		changing("node.promote", wire.PathPromote, "Give a node a vote, or let it sign", (*call).promoteNode).waits(command.KindSetNodeRoles),
 		changing("node.quarantine", wire.PathQuarantine, "Stop a node from signing, or take that back", (*call).quarantineNode).waits(command.KindSetNodeStatus),
-		changing("node.unseal", wire.PathUnseal, "Let a node sign again that was sealed on its own machine", (*call).unsealNode),
+		changing("node.unseal", wire.PathUnseal, "Let a node sign again that was sealed on its own machine", (*call).unsealNode).governed(),
 		changing("node.remove", wire.PathRemoveNode, "Take a node out", (*call).removeNode).waits(command.KindSetNodeStatus),
 		changing("node.rebuild", wire.PathRebuild, "Let a node with a wiped data directory come back", (*call).rebuildNode),
 		changing("cluster.transfer-leader", wire.PathTransferLeader, "Hand leadership over", (*call).transferLeader),
 		reading[wire.Cluster]("cluster.show", wire.PathCluster, "What must agree everywhere", (*call).showCluster),
-		changing("cluster.set", wire.PathCluster, "Replace the settings", (*call).setCluster).put().waits(command.KindSetSettings),
+		changing("cluster.set", wire.PathCluster, "Replace the settings", (*call).setCluster).put().waits(command.KindSetSettings).governed(),
 	}
 }
 

@@ -55,6 +55,7 @@ func (c *call) showStatus() (any, error) {
 	p := &problems{call: c, status: &out, known: &known, me: c.snap.Principal(c.caller.Principal)}
 	p.nodes(leadership.Leader)
 	p.openFences()
+	p.approvals()
 	p.quorum()
 	p.keys()
 	p.log()

@@ -37,6 +37,7 @@ const (
 	TypeEvents = "text/event-stream"
 	TypeJWKS   = "application/jwk-set+json"
 	TypePEM    = "application/x-pem-file"
+	TypeText   = "text/plain; charset=utf-8"
 	TypeBinary = "application/octet-stream"
 )
 

@@ -25,7 +25,7 @@ type Proposal struct {
 	Needs        int                      `json:"needs"`
 	Have         int                      `json:"have"`
 	Approvers    []string                 `json:"approvers"` // who may approve it: as the rule was when it was opened
-	Approvals    []Approval               `json:"approvals"`
+	Approvals    []Consent                `json:"approvals"`
 	Intent       []string                 `json:"intent"` // "name: value" lines: what is approved
 	IntentDigest string                   `json:"intent_digest"`
 	Effects      []string                 `json:"effects,omitempty"` // while it waits: what it would do, one sentence each
@@ -36,8 +36,8 @@ type Proposal struct {
 	Position     *Position                `json:"position,omitempty"`
 }
 
-// Approval is one person's signature over the statement of a proposal.
-type Approval struct {
+// Consent is one person's signature over the statement of a proposal.
+type Consent struct {
 	By        string `json:"by"`
 	Key       string `json:"key"` // fingerprint of the SSH key
 	At        Time   `json:"at"`
