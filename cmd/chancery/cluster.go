@@ -1,8 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -42,8 +44,9 @@ func clusterCommand() *cli.Command {
 			}
 			return s.write(s.String("out"), []byte(cl.CABundle), 0o644)
 		}, &cli.StringFlag{Name: "out", Usage: "`FILE`; - is stdout", Value: "-"}),
-		changing("set", "NAME=VALUE ...", "change settings: chancery cluster set max_token_ttl=90d", setCluster,
-			&cli.Uint64Flag{Name: "if-match", Usage: "refuse unless the settings have this revision", DefaultText: "the one read just before"}, fenceFlag()),
+		changing("set", "[NAME=VALUE] ...", "change settings: chancery cluster set max_token_ttl=90d", setCluster, append(rearrangeFlags(),
+			&cli.StringFlag{Name: "file", Usage: "JSON `FILE` with settings that change, such as approvals and break_glass"},
+			&cli.Uint64Flag{Name: "if-match", Usage: "refuse unless the settings have this revision", DefaultText: "the one read just before"})...),
 	)
 }
 
@@ -88,6 +91,13 @@ func settingNames(fields map[string]any) []string {
 }
 
 func setCluster(s *session) error {
+	changes, err := readSettings(s)
+	if err != nil {
+		return err
+	}
+	if len(changes) == 0 && s.Args().Len() == 0 {
+		return usagef("chancery cluster set needs NAME=VALUE, or --file with settings")
+	}
 	c, err := s.client()
 	if err != nil {
 		return err
@@ -100,6 +110,7 @@ func setCluster(s *session) error {
 	if err != nil {
 		return err
 	}
+	maps.Copy(fields, changes)
 	for _, a := range s.Args().Slice() {
 		name, value, found := strings.Cut(a, "=")
 		old, known := fields[name]
@@ -126,7 +137,32 @@ func setCluster(s *session) error {
 	if s.IsSet("if-match") {
 		revision = s.Uint64("if-match")
 	}
-	return s.withdraw(func(c *client.Client, o ...client.Option) (*wire.Operation, error) {
+	return s.rearrange(func(c *client.Client, o ...client.Option) (*wire.Operation, error) {
 		return c.SetCluster(s.ctx, set, append(o, client.IfMatch(revision))...)
 	})
 }
+
+// readSettings reads the settings of --file, and refuses names that there are not.
+func readSettings(s *session) (map[string]any, error) {
+	file := s.String("file")
+	if file == "" {
+		return nil, nil
+	}
+	b, err := s.read(file, maxSettingsFile)
+	if err != nil {
+		return nil, err
+	}
+	strict := json.NewDecoder(bytes.NewReader(b))
+	strict.DisallowUnknownFields()
+	if err := strict.Decode(new(lifecycle.Settings)); err != nil {
+		return nil, usagef("settings %s: %v", file, err)
+	}
+	var fields map[string]any
+	if err := json.Unmarshal(b, &fields); err != nil {
+		return nil, usagef("settings %s: %v", file, err)
+	}
+	return fields, nil
+}
+
+// maxSettingsFile is far above what settings can hold.
+const maxSettingsFile = 1 << 20

@@ -32,14 +32,13 @@ func policyCommand() *cli.Command {
 			}
 			return s.show(v)
 		}),
-		changing("set", "NAME", "change the policy, the owner, the business reason or the labels", setPolicy,
+		changing("set", "NAME", "change the policy, the owner, the business reason or the labels", setPolicy, append(rearrangeFlags(),
 			&cli.StringFlag{Name: "policy", Usage: "JSON or TOML file with the fields that change"},
 			&cli.Uint64Flag{Name: "if-match", Usage: "refuse unless the policy has this version", DefaultText: "the one read just before"},
 			&cli.StringFlag{Name: "owner", Usage: "new owner"},
 			&cli.StringFlag{Name: "reason", Usage: "new business reason"},
 			&cli.StringSliceFlag{Name: "label", Usage: "k=v, may be repeated; replaces all labels"},
-			fenceFlag(),
-		),
+		)...),
 	)
 }
 
@@ -72,9 +71,11 @@ func cell(x any) string {
 	case []any:
 		var parts []string
 		for _, e := range x {
-			parts = append(parts, fmt.Sprint(e))
+			parts = append(parts, cell(e))
 		}
 		return orDash(strings.Join(parts, ", "))
+	case map[string]any: // an approval rule
+		return fmt.Sprintf("%v needs %v of %s", x["verb"], x["needs"], cell(x["approvers"]))
 	case string:
 		return orDash(x)
 	}
@@ -108,7 +109,7 @@ func setPolicy(s *session) error {
 	if s.IsSet("if-match") {
 		version = s.Uint64("if-match")
 	}
-	return s.withdraw(func(c *client.Client, o ...client.Option) (*wire.Operation, error) {
+	return s.rearrange(func(c *client.Client, o ...client.Option) (*wire.Operation, error) {
 		return c.SetPolicy(s.ctx, s.arg(0), set, append(o, client.IfMatch(version))...)
 	})
 }

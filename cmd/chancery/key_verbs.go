@@ -30,16 +30,15 @@ func checkLevel(level string, allowed ...string) error {
 
 type keyVerb = func(*client.Client, context.Context, string, wire.VersionVerb, ...client.Option) (*wire.Operation, error)
 
-// versionVerb is resume.
+// versionVerb is resume: it gives the right to sign back, which a rule can ask
+// approvals for.
 func versionVerb(name, usage string, do keyVerb) *cli.Command {
 	return changing(name, "NAME", usage, func(s *session) error {
-		c, err := s.client()
-		if err != nil {
-			return err
-		}
-		op, err := do(c, s.ctx, s.arg(0), wire.VersionVerb{Version: s.Uint64("version"), Comment: s.String("comment")}, s.changes()...)
-		return s.finish(op, err, "")
-	}, versionFlag(), commentFlag())
+		v := wire.VersionVerb{Version: s.Uint64("version"), Comment: s.String("comment")}
+		return s.carry(governedLevels, func(c *client.Client, o ...client.Option) (*wire.Operation, error) {
+			return do(c, s.ctx, s.arg(0), v, o...)
+		})
+	}, append(governedFlags(), versionFlag(), commentFlag())...)
 }
 
 // stoppingVerb is suspend or deactivate: it takes the right to sign away.
@@ -77,14 +76,15 @@ func activateCommand() *cli.Command {
 			return err
 		}
 		level := s.String("wait")
-		if err := checkLevel(level, fenceLevels...); err != nil {
+		if err := checkLevel(level, append(governedLevels, fenceLevels...)...); err != nil {
 			return err
 		}
 		v := wire.VersionVerb{Version: s.Uint64("version"), Early: s.Bool("early"), Comment: s.String("comment")}
 		op, err := c.Activate(s.ctx, s.arg(0), v, s.waits(level)...)
 		return s.finish(op, err, level)
 	}, versionFlag(), commentFlag(),
-		&cli.StringFlag{Name: "wait", Value: wire.Committed, Usage: "committed; or fenced or settled, for the version that signed before"},
+		&cli.StringFlag{Name: "wait", Value: wire.Committed, Usage: "committed; approved, with --early; or fenced or settled, for the version that signed before"},
+		breakGlassFlag(),
 		&cli.BoolFlag{Name: "early", Usage: "do not wait for the publication lead: verifiers may not know the new key yet"})
 }
 
@@ -133,14 +133,12 @@ func destroyCommand() *cli.Command {
 				return err
 			}
 		}
-		c, err := s.client()
-		if err != nil {
-			return err
-		}
-		op, err := c.Destroy(s.ctx, s.arg(0), wire.Destroy{Version: n, Cancel: s.Bool("cancel"), Comment: s.String("comment")}, s.changes()...)
-		return s.finish(op, err, "")
-	}, &cli.Uint64Flag{Name: "version", Usage: "which version"}, &cli.BoolFlag{Name: "cancel", Usage: "take a destruction back that has not begun"},
-		yesFlag(), commentFlag())
+		d := wire.Destroy{Version: n, Cancel: s.Bool("cancel"), Comment: s.String("comment")}
+		return s.carry(governedLevels, func(c *client.Client, o ...client.Option) (*wire.Operation, error) {
+			return c.Destroy(s.ctx, s.arg(0), d, o...)
+		})
+	}, append(governedFlags(), &cli.Uint64Flag{Name: "version", Usage: "which version"},
+		&cli.BoolFlag{Name: "cancel", Usage: "take a destruction back that has not begun"}, yesFlag(), commentFlag())...)
 }
 
 func replaceCommand() *cli.Command {

@@ -135,10 +135,11 @@ func openSSHKey(s *session) (*sshKey, error) {
 	return &sshKey{Signer: signer}, nil
 }
 
-func agentKey(ctx context.Context, public ssh.PublicKey) (*sshKey, error) {
+// agentKey is the first of the keys that the agent holds.
+func agentKey(ctx context.Context, publics ...ssh.PublicKey) (*sshKey, error) {
 	socket := os.Getenv("SSH_AUTH_SOCK")
 	if socket == "" {
-		return nil, usagef("a .pub file needs an SSH agent, and SSH_AUTH_SOCK names none")
+		return nil, usagef("the key is in no file and SSH_AUTH_SOCK names no SSH agent that could hold it")
 	}
 	conn, err := (&net.Dialer{}).DialContext(ctx, "unix", socket)
 	if err != nil {
@@ -148,13 +149,17 @@ func agentKey(ctx context.Context, public ssh.PublicKey) (*sshKey, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("ask the SSH agent: %w", err), conn.Close())
 	}
-	for _, s := range signers {
-		if bytes.Equal(s.PublicKey().Marshal(), public.Marshal()) {
-			return &sshKey{s, conn}, nil
+	var wanted []string
+	for _, public := range publics {
+		for _, s := range signers {
+			if bytes.Equal(s.PublicKey().Marshal(), public.Marshal()) {
+				return &sshKey{s, conn}, nil
+			}
 		}
+		wanted = append(wanted, ssh.FingerprintSHA256(public))
 	}
 	conn.Close()
-	return nil, usagef("the SSH agent does not hold %s: ssh-add it", ssh.FingerprintSHA256(public))
+	return nil, usagef("the SSH agent does not hold %s: ssh-add it", strings.Join(wanted, " or "))
 }
 
 // armoured makes an SSH signature as `ssh-keygen -Y sign` does (OpenSSH's

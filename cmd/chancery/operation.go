@@ -31,11 +31,11 @@ func waitCommand() *cli.Command {
 			return err
 		}
 		return errors.Join(s.show(operationView(op)), err)
-	}, &cli.StringFlag{Name: "for", Value: wire.Committed, Usage: "committed, prepared, published, active, fenced, settled or destroyed"})
+	}, &cli.StringFlag{Name: "for", Value: wire.Committed, Usage: "committed, approved, prepared, published, active, fenced, settled or destroyed"})
 }
 
 // allLevels are the levels that some request reaches.
-var allLevels = []string{wire.Committed, wire.Prepared, wire.Published, wire.Activated, wire.Fenced, wire.Settled, wire.Destroyed}
+var allLevels = []string{wire.Committed, wire.Approved, wire.Prepared, wire.Published, wire.Activated, wire.Fenced, wire.Settled, wire.Destroyed}
 
 func operationsCommand() *cli.Command {
 	return group("operations", "requests of the last day and what became of them",
@@ -89,7 +89,8 @@ func (s *session) finish(op *wire.Operation, err error, level string) error {
 		return err
 	}
 	var waitErr error
-	if level != "" && !op.Plan && !op.Has(level) && !op.Complete {
+	waiting := op.Status == wire.PendingApproval && level != wire.Approved
+	if level != "" && !op.Plan && !op.Has(level) && !op.Complete && !waiting {
 		c, err := s.client()
 		if err != nil {
 			return err
@@ -99,8 +100,11 @@ func (s *session) finish(op *wire.Operation, err error, level string) error {
 			op = last
 		}
 	}
-	if op.Status == wire.PendingApproval {
+	switch {
+	case op.Status == wire.PendingApproval:
 		waitErr = &pendingApproval{op}
+	case op.Error != nil && waitErr == nil: // of a proposal that came to nothing
+		waitErr = op.Error
 	}
 	if waitErr != nil && s.format == formatJSON {
 		return waitErr // the error object carries the operation
@@ -121,6 +125,8 @@ func (s *session) follow(c *client.Client, op *wire.Operation, level string) (*w
 		last = op
 	}
 	switch {
+	case err != nil && s.ctx.Err() != nil && last.Status == wire.PendingApproval:
+		return last, &pendingApproval{last}
 	case err != nil && s.ctx.Err() != nil && last.Verb != "":
 		return last, &waitTimedOut{last, level}
 	case errors.Is(err, context.DeadlineExceeded):
@@ -137,6 +143,9 @@ func (s *session) follow(c *client.Client, op *wire.Operation, level string) (*w
 
 func progress(o *wire.Operation, level string) string {
 	line := fmt.Sprintf("%s: %s, waiting for %s", o.RequestID, orDash(o.Reached), level)
+	if o.Status == wire.PendingApproval {
+		line = fmt.Sprintf("%s: proposal %s has %d of %d approvals", o.RequestID, o.Proposal, o.Have, o.Needs)
+	}
 	for _, n := range o.Missing() {
 		line += "; " + n.Node + " " + nodeText(&n)
 	}
@@ -192,6 +201,12 @@ func operationView(op *wire.Operation) view {
 		v.pair("plan", "nothing was changed")
 	} else {
 		v.pair("reached", reachedText(op))
+	}
+	if op.Proposal != "" {
+		v.pair("proposal", fmt.Sprintf("%s, %d of %d approvals", op.Proposal, op.Have, op.Needs))
+	}
+	if op.ExpiresAt != 0 {
+		v.pair("expires", when(op.ExpiresAt))
 	}
 	for _, l := range []struct {
 		name string

@@ -17,14 +17,13 @@ import (
 
 func principalCommand() *cli.Command {
 	return group("principal", "whoever calls: people and services, and their roles",
-		changing("add", "NAME", "add a principal", addPrincipal,
+		changing("add", "NAME", "add a principal", addPrincipal, append(rearrangeFlags(),
 			&cli.StringFlag{Name: "kind", Usage: "person or service", DefaultText: "person with --ssh-key, else service"},
 			&cli.StringSliceFlag{Name: "role", Usage: "role:key-pattern, may be repeated: signer:ci-*"},
 			&cli.StringSliceFlag{Name: "ssh-key", Usage: "public SSH key file, for login and approvals; may be repeated"},
 			&cli.StringSliceFlag{Name: "cert-of", Usage: "client certificate file (PEM) or hex SHA-256 of its public key; may be repeated"},
 			&cli.BoolFlag{Name: "replace", Usage: "give an existing principal these roles and keys instead; what it loses is fenced"},
-			fenceFlag(),
-		),
+		)...),
 		looking("list", "", "list principals", func(s *session) error {
 			c, err := s.client()
 			if err != nil {
@@ -68,10 +67,10 @@ func principalCommand() *cli.Command {
 			return s.show(v)
 		}),
 		changing("revoke", "NAME", "end a principal and its tokens, for ever", func(s *session) error {
-			return s.withdraw(func(c *client.Client, o ...client.Option) (*wire.Operation, error) {
+			return s.rearrange(func(c *client.Client, o ...client.Option) (*wire.Operation, error) {
 				return c.RevokePrincipal(s.ctx, s.arg(0), o...)
 			})
-		}, fenceFlag()),
+		}, rearrangeFlags()...),
 	)
 }
 

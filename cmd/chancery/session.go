@@ -111,13 +111,16 @@ func (s *session) publics() []string {
 	return splitAddrs(os.Getenv("CHANCERY_PUBLIC"))
 }
 
-// changes are the options of a change: its request id and --plan.
+// changes are the options of a change: its request id, --plan and --break-glass.
 func (s *session) changes(more ...client.Option) []client.Option {
 	if id := firstOf(s.String("request-id"), os.Getenv("CHANCERY_REQUEST_ID")); id != "" {
 		more = append(more, client.WithRequestID(id))
 	}
 	if s.Bool("plan") {
 		more = append(more, client.Plan())
+	}
+	if why := s.String("break-glass"); why != "" {
+		more = append(more, client.BreakGlass(why))
 	}
 	return more
 }

@@ -5,22 +5,21 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/chancery-project/chancery/client"
 	"github.com/chancery-project/chancery/transport/wire"
 )
 
 func unsealCommand() *cli.Command {
-	return changing("unseal", "NODE", "let a node sign again that was sealed on its own machine (an admin's decision; M-of-N approval comes with proposals)", func(s *session) error {
+	return changing("unseal", "NODE", "let a node sign again that was sealed on its own machine (a rule can ask approvals for it)", func(s *session) error {
 		if s.String("reason") == "" {
 			return usagef("chancery unseal needs --reason: it is kept in the log")
 		}
-		c, err := s.client()
-		if err != nil {
-			return err
-		}
-		op, err := c.Unseal(s.ctx, s.arg(0), wire.Unseal{ID: s.String("id"), Reason: s.String("reason")}, s.changes()...)
-		return s.finish(op, err, "")
-	}, &cli.StringFlag{Name: "id", Usage: "which seal, as chancery node show lists them", DefaultText: "the only one"},
-		&cli.StringFlag{Name: "reason", Usage: "kept in the log"})
+		u := wire.Unseal{ID: s.String("id"), Reason: s.String("reason")}
+		return s.carry(governedLevels, func(c *client.Client, o ...client.Option) (*wire.Operation, error) {
+			return c.Unseal(s.ctx, s.arg(0), u, o...)
+		})
+	}, append(governedFlags(), &cli.StringFlag{Name: "id", Usage: "which seal, as chancery node show lists them", DefaultText: "the only one"},
+		&cli.StringFlag{Name: "reason", Usage: "kept in the log"})...)
 }
 
 // sealText is a seal in one line.

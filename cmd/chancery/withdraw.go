@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,6 +19,15 @@ func fenceFlag() cli.Flag {
 	return &cli.StringFlag{Name: "wait", Value: wire.Fenced, Usage: "committed; fenced: no node signs with it any more; settled: nothing that was on its way is accepted either"}
 }
 
+// rearrangeFlags are those of a change that may take a right away and that a rule can
+// ask approvals for.
+func rearrangeFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "wait", Value: wire.Fenced, Usage: "committed; approved: by the people it needs; fenced: no node signs with it any more; settled: nothing that was on its way is accepted either"},
+		breakGlassFlag(),
+	}
+}
+
 // leaderPatience is how long a withdrawal looks for a leader. An election takes less;
 // without a quorum there are other ways to stop a key, and the refusal names them.
 const leaderPatience = 10 * time.Second
@@ -25,15 +35,30 @@ const leaderPatience = 10 * time.Second
 // withdraw carries a command out that takes a right to sign away, and waits for the
 // level that --wait names.
 func (s *session) withdraw(do func(*client.Client, ...client.Option) (*wire.Operation, error)) error {
+	return s.carry(fenceLevels, do)
+}
+
+// rearrange is withdraw for a change that a rule can ask approvals for.
+func (s *session) rearrange(do func(*client.Client, ...client.Option) (*wire.Operation, error)) error {
+	return s.carry(append(fenceLevels[:len(fenceLevels):len(fenceLevels)], wire.Approved), do)
+}
+
+// carry carries a change out and waits for the level that --wait names, which must be
+// one of levels.
+func (s *session) carry(levels []string, do func(*client.Client, ...client.Option) (*wire.Operation, error)) error {
 	level := s.String("wait")
-	if err := checkLevel(level, fenceLevels...); err != nil {
+	if err := checkLevel(level, levels...); err != nil {
 		return err
 	}
 	c, err := s.client()
 	if err != nil {
 		return err
 	}
-	op, err := do(c, append(s.waits(level), client.Patience(leaderPatience))...)
+	opts := s.waits(level)
+	if slices.Contains(levels, wire.Fenced) {
+		opts = append(opts, client.Patience(leaderPatience))
+	}
+	op, err := do(c, opts...)
 	return s.finish(op, err, level)
 }
 

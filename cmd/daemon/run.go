@@ -232,6 +232,7 @@ func (d *Daemon) startAuthority(ctx context.Context) (err error) {
 	loop := rotation.New(rotation.Config{Ledger: &audited{d.node, d.journal}, Log: d.log})
 	loop.Start(ctx)
 	d.background(loop.Wait)
+	d.background(func() { authority.NewClerk(d.service).Run(ctx) })
 	return nil
 }
 
