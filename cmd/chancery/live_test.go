@@ -39,7 +39,7 @@ func TestLive(t *testing.T) {
 // the nodes' addresses. The program is this test binary under the name chancery,
 // which TestMain answers to; a link, because the nodes are started by the path of
 // their executable.
-func startCluster(t *testing.T) []string {
+func startCluster(t *testing.T, flags ...string) []string {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
@@ -58,7 +58,7 @@ func startCluster(t *testing.T) []string {
 			t.Errorf("chancery %v: %v\n%s\n%s", args, err, out, log)
 		}
 	}
-	run("dev", "--detach", "--dir", cluster)
+	run(append([]string{"dev", "--detach", "--dir", cluster}, flags...)...)
 	t.Cleanup(func() { run("dev", "stop", "--dir", cluster) })
 	if t.Failed() {
 		t.FailNow()

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"regexp"
 	"strconv"
 	"testing"
 
@@ -29,7 +30,8 @@ func isolate(env *testscript.Env) error {
 }
 
 var commands = map[string]func(*testscript.TestScript, bool, []string){
-	"code": exitCode,
+	"code":  exitCode,
+	"takes": takes,
 }
 
 // exitCode is "code N program args...": the program must end with exactly N.
@@ -51,6 +53,19 @@ func exitCode(ts *testscript.TestScript, neg bool, args []string) {
 	if got != want {
 		ts.Fatalf("%v ended with %d, not %d", args[1:], got, want)
 	}
+}
+
+// takes is "takes NAME pattern": the first group of the pattern in the last stdout
+// becomes the variable.
+func takes(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: takes NAME pattern")
+	}
+	m := regexp.MustCompile(args[1]).FindStringSubmatch(ts.ReadFile("stdout"))
+	if len(m) != 2 {
+		ts.Fatalf("stdout does not match %s", args[1])
+	}
+	ts.Setenv(args[0], m[1])
 }
 
 func TestConfigDirDefault(t *testing.T) {

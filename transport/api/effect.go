@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/chancery-project/chancery/fsm/command"
@@ -41,7 +42,7 @@ func effects(v *state.View, a asked, o state.Outcome) []string {
 	case command.KindSetNodeStatus, command.KindSetNodeRoles:
 		nodeEffects(say, v, a)
 	case command.KindResumeVersion:
-		say("version %v of %s would have its right to sign back", o.Versions, a.key)
+		say("%s would sign again", versionsText(a.key, o.Versions))
 	case command.KindRevokePrincipal:
 		say("%s would be nobody from then on: its tokens end, its certificates and SSH keys are refused, and the name never comes back", a.subject)
 	}
@@ -128,6 +129,15 @@ func differences(say func(string, ...any), what string, old, now any) {
 			say("%s: %s would go, now %s", what, name, was[name])
 		}
 	}
+}
+
+// versionsText names versions of a key: ci/3.
+func versionsText(key string, versions []uint64) string {
+	var parts []string
+	for _, n := range versions {
+		parts = append(parts, key+"/"+strconv.FormatUint(n, 10))
+	}
+	return strings.Join(parts, ", ")
 }
 
 func orNone(s string) string {

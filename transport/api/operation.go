@@ -203,6 +203,9 @@ func (c *call) stored(v *state.View, op *state.Operation) (*wire.Operation, erro
 		w.Error.RequestID = op.RequestID
 		return w, nil
 	}
+	if op.Outcome.Proposal != "" { // which it approved or ended, unless it is the one that it became
+		w.Proposal, w.Subject, w.Key = op.Outcome.Proposal, op.Outcome.Proposal, ""
+	}
 	if p := authority.ProposalOf(v, op.Outcome); p != nil {
 		w.Verb = verbs[command.Kind(p.PlanKind)]
 		if o, carried := c.proposed(w, v, p); carried {
