@@ -26,7 +26,7 @@ func (c *Client) WaitFor(ctx context.Context, requestID, level string, progress 
 	var last *wire.Operation
 	for {
 		began := time.Now()
-		op, err := c.Operation(ctx, requestID, Wait(level, wire.DefaultHold))
+		op, err := c.Operation(ctx, requestID, Wait(level, holdWithin(ctx)))
 		if err != nil {
 			if ctx.Err() != nil {
 				return last, ctx.Err()
@@ -44,6 +44,15 @@ func (c *Client) WaitFor(ctx context.Context, requestID, level string, progress 
 			return last, err
 		}
 	}
+}
+
+// holdWithin is how long a node may hold a request, so that its answer is here before
+// ctx ends.
+func holdWithin(ctx context.Context) time.Duration {
+	if end, ok := ctx.Deadline(); ok {
+		return max(0, min(wire.DefaultHold, time.Until(end)/2))
+	}
+	return wire.DefaultHold
 }
 
 // minPoll keeps a server that does not hold requests from being asked in a tight loop.

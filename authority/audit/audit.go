@@ -56,7 +56,7 @@ type Kind string
 const (
 	Decision     Kind = "decision"      // a caller's request was allowed or denied
 	Outcome      Kind = "outcome"       // how an allowed request ended
-	BreakGlass   Kind = "break_glass"   // a change that needs approvals was asked for without them
+	BreakGlass   Kind = "glass.broken"  // a change that needs approvals was asked for without them
 	SignIntent   Kind = "sign.intent"   // the key is about to be used
 	SignReleased Kind = "sign.released" // the signature passed the release gate
 	SignRefused  Kind = "sign.refused"  // a signature was made, or asked for, and not released

@@ -206,3 +206,13 @@ func TestEncodingDoesNotAllocate(t *testing.T) {
 		t.Errorf("encoding a record allocates %v times", n)
 	}
 }
+
+// TestEveryKindCanBeWritten: a kind that the format refuses would only show when the
+// first such record is needed.
+func TestEveryKindCanBeWritten(t *testing.T) {
+	for _, k := range []Kind{Decision, Outcome, BreakGlass, SignIntent, SignReleased, SignRefused, Start, Stop, Recovered} {
+		if err := (&Record{At: instant, Kind: k}).check(); err != nil {
+			t.Errorf("%s: %v", k, err)
+		}
+	}
+}

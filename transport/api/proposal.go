@@ -15,13 +15,9 @@ import (
 
 // governed marks a change that a rule can ask approvals for.
 func (r *route) governed() *route {
-	r.levels = with2(r.levels, authority.Approved)
+	r.levels = append(r.levels[:len(r.levels):len(r.levels)], authority.Approved)
 	r.query = with(r.query, wire.QueryBreak)
 	return r
-}
-
-func with2(list []authority.Level, l authority.Level) []authority.Level {
-	return append(list[:len(list):len(list)], l)
 }
 
 func proposalRoutes() []*route {
@@ -81,7 +77,8 @@ func (c *call) proposed(op *wire.Operation, v *state.View, p *lifecycle.Proposal
 	return o, true
 }
 
-// sees the proposal: by role, or because one asked for it or is asked about it.
+// mayReadProposal lets those see it whose role says so, who asked for it, and who are
+// asked about it.
 func (c *call) mayReadProposal(p *lifecycle.Proposal) error {
 	if me := c.caller.Principal; me == p.RequestedBy || p.Approver(me) != nil {
 		return nil
