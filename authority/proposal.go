@@ -216,7 +216,10 @@ func (s *Service) execute(ctx context.Context, p *lifecycle.Proposal) error {
 		Allowed: true, Detail: "approved as " + p.ID, Index: v.Position().Index}); err != nil {
 		return fmt.Errorf("%w: %w", ErrAudit, err)
 	}
-	_, err = s.propose(ctx, cmd)
+	o, err := s.propose(ctx, cmd)
+	if o.Code == state.ProposalNotOpen {
+		return nil // the clerk and the last approval's request both came to do it: one did
+	}
 	return err
 }
 

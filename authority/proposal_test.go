@@ -259,6 +259,27 @@ func TestClerk(t *testing.T) {
 	code(t, w.approve(k, "ann", late.ID), string(state.ProposalNotOpen))
 }
 
+// TestClerkIsNotAlone: the request of the last approval may carry the change out at the
+// same time. That is no refusal to try again after.
+func TestClerkIsNotAlone(t *testing.T) {
+	w := build(t)
+	w.suspended("ci")
+	k := w.governed()
+	_, p := w.resume("ci")
+	for _, who := range []string{"ann", "ben"} {
+		v := w.ledger.View()
+		w.ledger.Must(t, &command.Approve{Proposal: p.ID, Signature: k.sign(t, who, state.Statement(v.Cluster(), v.Proposal(p.ID)))})
+	}
+	w.race.before = func() {
+		w.race.before = nil
+		w.ledger.Must(t, &command.ExecuteProposal{Proposal: p.ID, Plan: command.Plan{Kind: command.Kind(p.PlanKind), Body: p.PlanBody}})
+	}
+	nap := authority.NewClerk(w.service).Tend(ctx, w.ledger.View())
+	if w.race.before != nil || w.stateOf("ci") != lifecycle.Active || nap <= 10*time.Second {
+		t.Errorf("version %s, tries again after %s", w.stateOf("ci"), nap)
+	}
+}
+
 // TestDestructionWaitsFromItsExecution: the waiting period is the policy's, from when
 // it was carried out and not from when it was asked for.
 func TestDestructionWaitsFromItsExecution(t *testing.T) {
