@@ -70,21 +70,28 @@ func (n *Node) readPoint(ctx context.Context) (p readPoint, err error) {
 	return p, nil
 }
 
-// confirmedIndex is how far this leader had applied when it was called, once a
-// round begun after that has shown that it led then, in the term it became Ready in.
-// What was acknowledged before the call was applied here first: by this leader
-// itself, or by an earlier one and so before it became Ready.
+// confirmedIndex is how far whoever reads must have applied to see everything that
+// was acknowledged, or shown to a reader, before the call: what was committed then, once
+// a round begun after that has shown that this node led, in the term it became Ready in,
+// and once this leader has applied it too. What earlier leaders committed was applied
+// here before this one became Ready.
 //
 // The term matters. A node that lost and regained leadership between two looks of
 // watchLeadership is still called Ready here for its old term, and may not have
 // applied what others acknowledged in between.
 func (n *Node) confirmedIndex(ctx context.Context, term uint64) (uint64, error) {
-	index := n.fsm.Position().Index
+	index, err := n.committedCommand()
+	if err != nil {
+		return 0, err
+	}
 	confirmed, err := n.confirm.call(ctx)
 	if err == nil && confirmed != term {
 		err = fmt.Errorf("%w: it leads term %d and is not ready in it", ledger.ErrNotLeader, confirmed)
 	}
-	return index, err
+	if err != nil {
+		return index, err
+	}
+	return index, n.reach(ctx, index)
 }
 
 func nonce() string {
