@@ -92,6 +92,17 @@ func (d *Daemon) encodeJoinToken(s authority.JoinSecret) (token, command string,
 	return authority.NewJoinToken(d.node.View(), s).Encode(), "chancery join --config /etc/chancery/chancery.toml --token-file TOKEN_FILE", nil
 }
 
+// signsAtAll says why the cluster lets a node sign nothing.
+func signsAtAll(row *lifecycle.Node) error {
+	switch {
+	case row.Signs():
+		return nil
+	case row.Status != lifecycle.Member:
+		return fmt.Errorf("this node may not sign: node %s is %s", row.Name, row.Status)
+	}
+	return fmt.Errorf("this node may not sign: node %s has not got the role signer", row.Name)
+}
+
 // readyFor says whether this node can do what a balancer would send it for.
 func (d *Daemon) readyFor(what string) error {
 	v := d.node.View()
@@ -102,8 +113,8 @@ func (d *Daemon) readyFor(what string) error {
 	if what != "sign" {
 		return nil
 	}
-	if !row.Signs() {
-		return errors.New("this node may not sign")
+	if err := signsAtAll(row); err != nil {
+		return err
 	}
 	if h := d.store.Health(); !h.OK {
 		return fmt.Errorf("the key store: %s", h.Why)
