@@ -205,6 +205,7 @@ func TestSealChecks(t *testing.T) {
 	bad(t, "no time", func(c *ReportSeal) { c.SealedAt = 0 })
 	bad(t, "a time past 9999", func(c *ReportSeal) { c.SealedAt = MaxInstant + 1 })
 	bad(t, "an id in capitals", func(c *ReportSeal) { c.ID = "00112233445566AA" })
+	bad(t, "a short digest", func(c *RotateGossipKey) { c.Digest = c.Digest[1:] })
 	bad(t, "a short id", func(c *LiftSeal) { c.ID = c.ID[1:] })
 }
 

@@ -125,6 +125,17 @@ type SetSettings struct {
 func (*SetSettings) Kind() Kind     { return KindSetSettings }
 func (c *SetSettings) Check() error { return checkSettings(c.Settings) }
 
+// RotateGossipKey tells the members by which digest they know the next gossip key.
+type RotateGossipKey struct {
+	Digest []byte `cbor:"1,keyasint"`
+}
+
+func (*RotateGossipKey) Kind() Kind { return KindRotateGossipKey }
+
+func (c *RotateGossipKey) Check() error {
+	return size("gossip key digest", len(c.Digest), sha256.Size, sha256.Size)
+}
+
 func checkSettings(s lifecycle.Settings) error {
 	if err := text("public_url", s.PublicURL, false); err != nil {
 		return err

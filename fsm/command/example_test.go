@@ -91,6 +91,7 @@ func examples() []Body {
 		&ExecuteProposal{Proposal: "p-00112233aabb", Plan: PlanOf(&ResumeVersion{Key: "ci", Version: 2, Comment: "false alarm"})},
 		&ExpireProposals{IDs: []string{"p-00112233aabb", "p-00112233aabc"}},
 		&BreakGlass{Plan: PlanOf(&ResumeVersion{Key: "ci", Version: 2, Comment: "false alarm"}), Reason: "both approvers are on one plane"},
+		&RotateGossipKey{Digest: filled(0xbb)},
 	}
 }
 

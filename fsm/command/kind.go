@@ -55,6 +55,8 @@ const (
 	KindExecuteProposal  Kind = 74
 	KindExpireProposals  Kind = 75
 	KindBreakGlass       Kind = 76
+
+	KindRotateGossipKey Kind = 100
 )
 
 var registry = map[Kind]struct {
@@ -105,6 +107,7 @@ var registry = map[Kind]struct {
 	KindExecuteProposal:   {"ExecuteProposal", func() Body { return new(ExecuteProposal) }},
 	KindExpireProposals:   {"ExpireProposals", func() Body { return new(ExpireProposals) }},
 	KindBreakGlass:        {"BreakGlass", func() Body { return new(BreakGlass) }},
+	KindRotateGossipKey:   {"RotateGossipKey", func() Body { return new(RotateGossipKey) }},
 }
 
 // New returns an empty command of the kind, nil when the kind is unknown.

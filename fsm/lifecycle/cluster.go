@@ -55,6 +55,16 @@ type Cluster struct {
 	CeilingIndex uint64       `cbor:"10,keyasint,omitempty"`
 
 	BrokenGlass *BrokenGlass `cbor:"11,keyasint,omitempty"` // nil = never
+
+	GossipKey *GossipKey `cbor:"20,keyasint,omitempty"` // nil = the one of init
+}
+
+// GossipKey is what everyone may know of the newest gossip key. The key itself goes
+// from member to member and is believed by its digest.
+type GossipKey struct {
+	Generation uint64 `cbor:"1,keyasint"` // rotations so far
+	Digest     []byte `cbor:"2,keyasint"` // SHA-256 that tells a true key from a false one
+	Rotated    Origin `cbor:"3,keyasint"`
 }
 
 // LongestTerms are the lease and the request age limit a waiter must assume.

@@ -1,6 +1,8 @@
 package state
 
 import (
+	"bytes"
+	"encoding/hex"
 	"strconv"
 
 	"github.com/chancery-project/chancery/fsm/command"
@@ -67,5 +69,23 @@ func (x *tx) setSettings(c *command.SetSettings) Outcome {
 	row.Settings = c.Settings
 	put(x, TableCluster, clusterKey, &row)
 	x.record(Leaf{Kind: "cluster.settings_changed"})
+	return Outcome{}
+}
+
+// rotateGossipKey replaces the digest by which members know the newest key. Whoever
+// holds neither the key nor a way to its holder goes on with the one before.
+func (x *tx) rotateGossipKey(c *command.RotateGossipKey) Outcome {
+	row := *x.cluster()
+	next := lifecycle.GossipKey{Generation: 1, Digest: c.Digest, Rotated: x.origin()}
+	before := ""
+	if old := row.GossipKey; old != nil {
+		if bytes.Equal(old.Digest, c.Digest) {
+			return refuse(AlreadyExists, "", "this is the gossip key of generation %d already", old.Generation)
+		}
+		next.Generation, before = old.Generation+1, hex.EncodeToString(old.Digest)
+	}
+	row.GossipKey = &next
+	put(x, TableCluster, clusterKey, &row)
+	x.record(Leaf{Kind: "cluster.gossip_key_rotated", Before: before, After: hex.EncodeToString(c.Digest)})
 	return Outcome{}
 }

@@ -1,6 +1,7 @@
 package state_test
 
 import (
+	"bytes"
 	"errors"
 	"reflect"
 	"testing"
@@ -78,6 +79,31 @@ func TestSettings(t *testing.T) {
 	}
 	w.no(state.Invalid, w.token("token-0001", ledgertest.Admin))
 	w.no(state.Invalid, &command.SetSettings{})
+}
+
+func TestGossipKey(t *testing.T) {
+	w := newWorld(t)
+	if k := w.l.View().Cluster().GossipKey; k != nil {
+		t.Fatalf("genesis names a gossip key: %+v", k)
+	}
+	w.no(state.Invalid, &command.RotateGossipKey{Digest: []byte("short")})
+	settings := w.l.View().Cluster().Settings
+	for n := byte(1); n <= 2; n++ {
+		digest := bytes.Repeat([]byte{n}, 32)
+		o := w.ok(&command.RotateGossipKey{Digest: digest})
+		k := w.l.View().Cluster().GossipKey
+		if k == nil || k.Generation != uint64(n) || !bytes.Equal(k.Digest, digest) || k.Rotated.Index != o.Index || k.Rotated.At == 0 {
+			t.Errorf("after %d rotations: %+v", n, k)
+		}
+		w.no(state.AlreadyExists, &command.RotateGossipKey{Digest: digest})
+	}
+	if v := w.l.View(); !reflect.DeepEqual(v.Cluster().Settings, settings) || v.Fence(v.Position().Index) != nil {
+		t.Error("a rotation of the gossip key touches more than itself")
+	}
+	w.ok(&command.SetSettings{Settings: settings})
+	if k := w.l.View().Cluster().GossipKey; k == nil || k.Generation != 2 {
+		t.Errorf("changed settings forget the key: %+v", k)
+	}
 }
 
 func TestFormat(t *testing.T) {

@@ -1,6 +1,7 @@
 package state_test
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"fmt"
 	"math/rand/v2"
@@ -220,6 +221,9 @@ func (d *driver) upkeep() command.Body {
 	case 4:
 		return d.ada()
 	case 5:
+		if d.flip(5) {
+			return &command.RotateGossipKey{Digest: bytes.Repeat([]byte{byte(1 + d.int(3))}, 32)}
+		}
 		if d.flip(2) {
 			return &command.LiftSeal{Node: d.node(), ID: sealID(d.int(5))}
 		}

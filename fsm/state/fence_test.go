@@ -1,6 +1,7 @@
 package state_test
 
 import (
+	"bytes"
 	"reflect"
 	"slices"
 	"testing"
@@ -169,6 +170,7 @@ func TestWideningOpensNoFence(t *testing.T) {
 		}), terms(5000, 2000), newKey("other", w.nodes...),
 		withdrawNow(w), destroyAt(1, w.l.Clock().At().Add(30*lifecycle.Day)), &command.MarkCheckpoint{},
 		&command.ReportSeal{Node: w.nodes[0], ID: "0011223344556677", By: "root", SealedAt: 5}, &command.LiftSeal{Node: w.nodes[0], ID: "0011223344556677"},
+		&command.RotateGossipKey{Digest: bytes.Repeat([]byte{7}, 32)},
 	} {
 		w.ok(body)
 		if open := w.l.View().OpenFences(); len(open) != 0 {

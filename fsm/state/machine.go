@@ -256,6 +256,8 @@ func handle(x *tx, body command.Body) Outcome {
 		return x.expireProposals(c)
 	case *command.BreakGlass:
 		return x.breakGlass(c)
+	case *command.RotateGossipKey:
+		return x.rotateGossipKey(c)
 	}
 	panic(&Corruption{Index: x.index, Err: fmt.Errorf("%w: %s has no handler", command.ErrUnknownKind, body.Kind())})
 }

@@ -1,6 +1,7 @@
 package state_test
 
 import (
+	"bytes"
 	"context"
 	"testing"
 
@@ -21,6 +22,7 @@ func TestTrialAgreesWithApplyAndChangesNothing(t *testing.T) {
 		withdraw(1), revoke(lifecycle.KeyCompromise, 1), revoke(lifecycle.CertificateHold, 1), person("bob", certA), person("bob"),
 		&command.RevokePrincipal{Name: "bob"}, &command.RevokePrincipal{Name: ledgertest.Admin}, &command.MarkCheckpoint{},
 		&command.RaiseFormat{Format: 7}, &command.SetNodeStatus{ID: ids[1], Status: lifecycle.Quarantined}, deactivate(2), &command.SetSettings{},
+		&command.RotateGossipKey{Digest: bytes.Repeat([]byte{7}, 32)}, &command.RotateGossipKey{Digest: bytes.Repeat([]byte{7}, 32)},
 	} {
 		view, rows, pos := l.View(), dump(l.Rows()), l.View().Position()
 		trial := state.Trial(view, l.Command(b))
