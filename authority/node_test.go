@@ -1,12 +1,16 @@
 package authority_test
 
 import (
+	"bytes"
 	"errors"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/chancery-project/chancery/authority"
+	"github.com/chancery-project/chancery/authority/access"
+	"github.com/chancery-project/chancery/authority/audit"
 	"github.com/chancery-project/chancery/fsm/command"
 	"github.com/chancery-project/chancery/fsm/ledger"
 	"github.com/chancery-project/chancery/fsm/ledger/ledgertest"
@@ -137,6 +141,55 @@ func TestSettings(t *testing.T) {
 	_, err = w.service.SetSettings(ctx, as("admin"), 0, func(s lifecycle.Settings) (lifecycle.Settings, error) { return s, errors.New("no") })
 	code(t, err, "invalid")
 	_, err = w.service.SetSettings(ctx, as("op"), 0, edit)
+	code(t, err, "denied")
+}
+
+// ring stands for the gossip keys of a node.
+type ring struct {
+	newest []byte
+	drawn  int
+	fail   error
+}
+
+func (r *ring) Draw(newest []byte) ([]byte, error) {
+	r.newest, r.drawn = newest, r.drawn+1
+	return bytes.Repeat([]byte{byte(r.drawn)}, 32), r.fail
+}
+
+func TestRotateGossipKey(t *testing.T) {
+	w := build(t)
+	_, err := w.service.RotateGossipKey(ctx, as("admin"))
+	code(t, err, "not_available")
+	_, err = w.service.RotateGossipKey(ctx, as("op"))
+	code(t, err, "denied")
+	keys := &ring{}
+	w.service = authority.New(authority.Config{Ledger: w.race, Members: w.members, Audit: w.audit, Gossip: keys, Logger: slog.New(slog.DiscardHandler)})
+	plan := as("admin")
+	plan.DryRun = true
+	if _, err := w.service.RotateGossipKey(ctx, plan); err != nil || keys.drawn != 0 || w.ledger.View().Cluster().GossipKey != nil {
+		t.Errorf("a plan: %v, %d keys drawn", err, keys.drawn)
+	}
+	req := as("admin")
+	for range 2 { // the answer to the first was lost
+		if _, err := w.service.RotateGossipKey(ctx, req); err != nil || keys.drawn != 1 || keys.newest != nil {
+			t.Errorf("%v, %d keys drawn", err, keys.drawn)
+		}
+	}
+	one := w.ledger.View().Cluster().GossipKey
+	if one == nil || one.Generation != 1 || one.Rotated.By != "admin" {
+		t.Fatalf("the cluster names %+v", one)
+	}
+	if rec, _ := w.audit.last(t, audit.Outcome); !rec.Allowed || rec.Verb != string(access.ClusterEdit) || rec.Principal != "admin" {
+		t.Errorf("recorded: %+v", rec)
+	}
+	if _, err := w.service.RotateGossipKey(ctx, as("admin")); err != nil || !bytes.Equal(keys.newest, one.Digest) || w.ledger.View().Cluster().GossipKey.Generation != 2 {
+		t.Errorf("again: %v", err)
+	}
+	keys.fail = errors.New("disk full")
+	if _, err := w.service.RotateGossipKey(ctx, as("admin")); !errors.Is(err, keys.fail) || w.ledger.View().Cluster().GossipKey.Generation != 2 {
+		t.Errorf("without a key: %v", err)
+	}
+	_, err = w.service.RotateGossipKey(ctx, as("op"))
 	code(t, err, "denied")
 }
 

@@ -28,6 +28,7 @@ type Config struct {
 	Ledger  ledger.Ledger
 	Members ledger.Membership
 	Audit   Recorder
+	Gossip  GossipKeys // nil = there is none to rotate
 	Clock   func() time.Time
 	Rand    io.Reader
 	Logger  *slog.Logger
@@ -38,6 +39,7 @@ type Service struct {
 	ledger  ledger.Ledger
 	members ledger.Membership
 	audit   Recorder
+	gossip  GossipKeys
 	clock   func() time.Time
 	rand    io.Reader
 	log     *slog.Logger
@@ -46,7 +48,7 @@ type Service struct {
 
 // New makes a Service; it starts nothing.
 func New(c Config) *Service {
-	s := &Service{ledger: c.Ledger, members: c.Members, audit: c.Audit, clock: c.Clock, rand: c.Rand, log: c.Logger}
+	s := &Service{ledger: c.Ledger, members: c.Members, audit: c.Audit, gossip: c.Gossip, clock: c.Clock, rand: c.Rand, log: c.Logger}
 	if s.clock == nil {
 		s.clock = time.Now
 	}

@@ -88,3 +88,9 @@ func (c *Client) SetCluster(ctx context.Context, s wire.SetCluster, opts ...Opti
 	}
 	return op, nil
 }
+
+// RotateGossipKey has the leader draw a new gossip key; the members go over to it by
+// themselves.
+func (c *Client) RotateGossipKey(ctx context.Context, opts ...Option) (*wire.Operation, error) {
+	return c.operate(ctx, wire.PathRotateGossip, "", wire.RotateGossipKey{}, opts)
+}

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -135,14 +136,29 @@ func (g *Gossip) Alive() []lifecycle.NodeID {
 	return slices.Sorted(maps.Keys(g.heard))
 }
 
-// Rotate installs a key and makes it the one that is sent with; older keys are
-// still understood until Retire.
-func (g *Gossip) Rotate(key []byte) error {
-	if err := g.ring.AddKey(key); err != nil {
-		return fmt.Errorf("add a gossip key: %w", err)
+// Use makes the ring hold exactly these keys: the first is sent with, all of them are
+// understood.
+func (g *Gossip) Use(keys [][]byte) error {
+	if len(keys) == 0 {
+		return errors.New("use gossip keys: there is none")
 	}
-	if err := g.ring.UseKey(key); err != nil {
+	for _, key := range keys {
+		if err := g.ring.AddKey(key); err != nil {
+			return fmt.Errorf("add a gossip key: %w", err)
+		}
+	}
+	if err := g.ring.UseKey(keys[0]); err != nil {
 		return fmt.Errorf("use a gossip key: %w", err)
+	}
+	// From the end, because memberlist moves what follows a key that it removes, in a
+	// list that others may be reading.
+	for _, key := range slices.Backward(slices.Clone(g.ring.GetKeys())) {
+		if slices.ContainsFunc(keys, func(k []byte) bool { return bytes.Equal(k, key) }) {
+			continue
+		}
+		if err := g.ring.RemoveKey(key); err != nil {
+			return fmt.Errorf("remove a gossip key: %w", err)
+		}
 	}
 	return nil
 }

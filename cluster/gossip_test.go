@@ -99,3 +99,50 @@ func TestGossipWrongKey(t *testing.T) {
 		t.Errorf("alive are %v", got)
 	}
 }
+
+// TestGossipKeyRotation: the new key is understood first and sent with later, and
+// whoever has only the old one is heard until it is retired.
+func TestGossipKeyRotation(t *testing.T) {
+	old, next := bytes.Repeat([]byte{7}, 32), bytes.Repeat([]byte{8}, 32)
+	a, _ := startGossip(t, "a", old)
+	defer a.Close()
+	b, addrB := startGossip(t, "b", old)
+	defer b.Close()
+	use := func(g *Gossip, keys ...[]byte) {
+		t.Helper()
+		if err := g.Use(keys); err != nil {
+			t.Fatal(err)
+		}
+	}
+	meet := func(what string) {
+		t.Helper()
+		if err := a.Join([]string{addrB}); err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	meet("before")
+	use(a, old, next)
+	meet("a understands the new key")
+	use(b, old, next)
+	use(a, next, old)
+	meet("a sends with the new key")
+	use(b, next, old)
+	meet("both send with the new key")
+	late, _ := startGossip(t, "late", old)
+	defer late.Close()
+	if err := late.Join([]string{addrB}); err == nil {
+		t.Error("who has the old key only understood an answer under the new one")
+	}
+	use(a, next)
+	use(b, next)
+	meet("the old key is retired")
+	if got := b.ring.GetKeys(); len(got) != 1 || !bytes.Equal(got[0], next) {
+		t.Errorf("the ring still holds %d keys", len(got))
+	}
+	if err := a.Use(nil); err == nil {
+		t.Error("a ring without a key")
+	}
+	if err := a.Use([][]byte{next, []byte("short")}); err == nil {
+		t.Error("a key of a wrong length")
+	}
+}

@@ -47,6 +47,14 @@ func clusterCommand() *cli.Command {
 		changing("set", "[NAME=VALUE] ...", "change settings: chancery cluster set max_token_ttl=90d", setCluster, append(rearrangeFlags(),
 			&cli.StringFlag{Name: "file", Usage: "JSON `FILE` with settings that change, such as approvals and break_glass"},
 			&cli.Uint64Flag{Name: "if-match", Usage: "refuse unless the settings have this revision", DefaultText: "the one read just before"})...),
+		changing("rotate-gossip-key", "", "have the leader draw a new gossip key; the members fetch it and go over to it by themselves", func(s *session) error {
+			c, err := s.client()
+			if err != nil {
+				return err
+			}
+			op, err := c.RotateGossipKey(s.ctx, s.changes()...)
+			return s.finish(op, err, "")
+		}),
 	)
 }
 
@@ -57,6 +65,9 @@ func clusterView(cl *wire.Cluster) (view, error) {
 	v.pair("epoch", number(cl.Epoch))
 	v.pair("format", number(cl.Format))
 	v.pair("created", when(cl.Created.At))
+	if k := cl.Gossip; k != nil {
+		v.pair("gossip key", fmt.Sprintf("generation %d, drawn %s by %s", k.Generation, when(k.Rotated.At), k.Rotated.By))
+	}
 	fields, err := settingFields(cl.Settings)
 	if err != nil {
 		return v, err

@@ -183,6 +183,17 @@ func awaitStatus(ctx context.Context, t *testing.T, ask func() (*client.Status, 
 func joined(ctx context.Context, t *testing.T, c *client.Client, name string) Config {
 	t.Helper()
 	conf := configure(t, name)
+	enter(ctx, t, c, conf)
+	start(t, conf)
+	if _, err := c.Promote(ctx, name, wire.Promote{Voter: true, Signer: true}); err != nil {
+		t.Fatal(err)
+	}
+	return conf
+}
+
+// enter lets a node join; it is not started.
+func enter(ctx context.Context, t *testing.T, c *client.Client, conf Config) {
+	t.Helper()
 	token, err := c.CreateJoinToken(ctx, wire.CreateJoinToken{})
 	if err != nil {
 		t.Fatal(err)
@@ -194,9 +205,4 @@ func joined(ctx context.Context, t *testing.T, c *client.Client, name string) Co
 	if err := Join(ctx, conf, path, "test"); err != nil {
 		t.Fatal(err)
 	}
-	start(t, conf)
-	if _, err := c.Promote(ctx, name, wire.Promote{Voter: true, Signer: true}); err != nil {
-		t.Fatal(err)
-	}
-	return conf
 }

@@ -181,6 +181,7 @@ type doorman struct {
 	service *authority.Service
 	node    *cluster.Node
 	place   *place
+	ring    *gossipRing
 	issuer  *issuer
 	log     *slog.Logger
 }
@@ -223,5 +224,5 @@ func (d *doorman) letIn(ctx context.Context, req joinRequest, remote string) joi
 		return joinResponse{Error: err.Error()}
 	}
 	d.log.Info("a node joined", "node", req.Node.Name)
-	return joinResponse{ClusterName: d.place.member.ClusterName, Leaf: leaf.Raw, Bundle: bundle.PEM(), Seeds: d.node.Members(), GossipKeys: d.place.gossip}
+	return joinResponse{ClusterName: d.place.member.ClusterName, Leaf: leaf.Raw, Bundle: bundle.PEM(), Seeds: d.node.Members(), GossipKeys: d.ring.shared(d.service.View().Cluster().GossipKey)}
 }

@@ -28,7 +28,7 @@ type place struct {
 	key    *identity.Key
 	ca     *identity.Authority
 	member membership // as it was when the process started
-	gossip [][]byte   // newest first
+	gossip [][]byte   // likewise: gossipRing has what became of them
 }
 
 // membership is membership.json: which cluster the directory belongs to. It is
@@ -149,15 +149,6 @@ func (p *place) writeMembership(m membership) error {
 		return fmt.Errorf("write the membership: %w", err)
 	}
 	return nil
-}
-
-func (p *place) writeGossip(keys [][]byte) error {
-	b, err := json.Marshal(keys)
-	if err != nil {
-		return fmt.Errorf("encode the gossip keys: %w", err)
-	}
-	p.gossip = keys
-	return disk.WriteFileAtomic(p.path(gossipFile), b, disk.FileMode)
 }
 
 func newGossipKey() []byte {

@@ -45,6 +45,7 @@ type Daemon struct {
 	mux       *tlsmux.Mux
 	node      *cluster.Node
 	gossip    atomic.Pointer[cluster.Gossip] // once it runs: the cluster asks before
+	ring      *gossipRing
 	service   *authority.Service
 	signer    *signing.Signer
 	releasing atomic.Pointer[signing.Signer] // signer, once there is one: the cluster asks before
@@ -136,6 +137,7 @@ func (d *Daemon) start(ctx context.Context) (err error) {
 	d.background(func() { d.renewal.run(background) })
 	d.background(func() { d.status.run(background) })
 	d.background(func() { d.introduce(background) })
+	d.background(func() { d.tendGossip(background) })
 	return d.startListeners(background)
 }
 
@@ -217,7 +219,8 @@ func (d *Daemon) report(r *cluster.Report) {
 }
 
 func (d *Daemon) startAuthority(ctx context.Context) (err error) {
-	d.service = authority.New(authority.Config{Ledger: d.node, Members: d.node, Audit: d.journal, Logger: d.log})
+	d.ring = newGossipRing(d.place, d.useGossipKeys, d.log)
+	d.service = authority.New(authority.Config{Ledger: d.node, Members: d.node, Audit: d.journal, Gossip: d.ring, Logger: d.log})
 	d.reporter = &reporter{node: d.node, service: d.service, client: d.client}
 	d.provision, err = provision.Open(provision.Config{Ledger: d.node, Store: d.store, Reporter: d.reporter,
 		NotesDir: filepath.Join(d.place.dir.Root(), "erasing"), Log: d.log})
@@ -256,9 +259,9 @@ func (d *Daemon) usable(key lifecycle.KeyID, version uint64) error {
 // startPeers answers other nodes.
 func (d *Daemon) startPeers() error {
 	d.peers = peer.NewServer(d.log)
-	serveVerbs(d.peers, d.node, d.service, d.renewal.issuer, &gossipKeys{d.place, d.node.View})
+	serveVerbs(d.peers, d.node, d.service, d.renewal.issuer, &gossipKeys{d.ring, d.node.View})
 	d.serve("peers", func() error { return d.peers.Serve(d.mux.Listener(tlsmux.Peer)) })
-	door := &http.Server{Handler: &doorman{d.service, d.node, d.place, d.renewal.issuer, d.log}, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second,
+	door := &http.Server{Handler: &doorman{d.service, d.node, d.place, d.ring, d.renewal.issuer, d.log}, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second,
 		MaxHeaderBytes: 8 << 10, ErrorLog: slog.NewLogLogger(d.log.Handler(), slog.LevelDebug)}
 	d.serve("joiners", func() error {
 		if err := door.Serve(d.mux.Listener(tlsmux.Join)); !errors.Is(err, net.ErrClosed) {
@@ -284,7 +287,7 @@ func (d *Daemon) serve(what string, f func() error) {
 // startGossip is optional: without it nodes are found where the log says.
 func (d *Daemon) startGossip() {
 	g, err := cluster.StartGossip(cluster.GossipConfig{ID: d.node.NodeID(), Cluster: d.place.member.ClusterID, Bind: d.config.Listen.Gossip,
-		Advertise: d.config.Advertise.Gossip, Node: d.config.Advertise.Node, Keys: d.place.gossip, Logger: d.log})
+		Advertise: d.config.Advertise.Gossip, Node: d.config.Advertise.Node, Keys: d.ring.current(), Logger: d.log})
 	if err != nil {
 		d.log.Warn("gossip is off: nodes are found at the addresses in the log only", "err", err)
 		return

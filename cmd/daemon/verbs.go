@@ -2,8 +2,6 @@ package daemon
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"time"
 
 	"github.com/chancery-project/chancery/authority"
@@ -161,21 +159,4 @@ func (r *reporter) recordSignatures(ctx context.Context, groups []command.Signat
 	return report(ctx, r, verbRecord, c, func(ctx context.Context, p *authority.Peer) (state.Outcome, error) {
 		return p.RecordSignatures(ctx, &c)
 	})
-}
-
-// gossipKeys hands the gossip key ring to members that missed a rotation.
-type gossipKeys struct {
-	place *place
-	view  func() *state.View
-}
-
-func (g *gossipKeys) handle(_ context.Context, from peer.From, _ empty) ([][]byte, error) {
-	n := g.view().Node(from.Node)
-	if n == nil || n.Status != lifecycle.Member {
-		return nil, errors.New("only members get the gossip keys")
-	}
-	if len(g.place.gossip) == 0 {
-		return nil, fmt.Errorf("this node has no gossip keys")
-	}
-	return g.place.gossip, nil
 }

@@ -156,8 +156,12 @@ func (c *call) showCluster() (any, error) {
 	}
 	row := c.snap.Cluster()
 	c.w.Header()["Etag"] = []string{wire.ETag(row.Rev)}
-	return wire.Cluster{ID: row.ID, Name: row.Name, Epoch: row.Epoch, Format: row.Format, Revision: row.Rev, Settings: row.Settings,
-		CABundle: caBundle(c.snap.View), Created: origin(row.Created), Position: transport.Position(c.snap.Position())}, nil
+	out := wire.Cluster{ID: row.ID, Name: row.Name, Epoch: row.Epoch, Format: row.Format, Revision: row.Rev, Settings: row.Settings,
+		CABundle: caBundle(c.snap.View), Created: origin(row.Created), Position: transport.Position(c.snap.Position())}
+	if k := row.GossipKey; k != nil {
+		out.Gossip = &wire.GossipKey{Generation: k.Generation, Digest: k.Digest, Rotated: origin(k.Rotated)}
+	}
+	return out, nil
 }
 
 // caBundle is what a client needs to know every node by.
@@ -182,4 +186,13 @@ func (c *call) setCluster(in *wire.SetCluster) (any, error) {
 	}
 	r, err := c.Service.SetSettings(c.r.Context(), req, revision, func(lifecycle.Settings) (lifecycle.Settings, error) { return in.Settings, nil })
 	return c.operation(asked{verb: "cluster set", kind: command.KindSetSettings, body: &command.SetSettings{Settings: in.Settings}}, r, err)
+}
+
+func (c *call) rotateGossipKey(in *wire.RotateGossipKey) (any, error) {
+	req, err := c.request(in)
+	if err != nil {
+		return nil, err
+	}
+	r, err := c.Service.RotateGossipKey(c.r.Context(), req)
+	return c.operation(asked{verb: "cluster rotate-gossip-key", kind: command.KindRotateGossipKey}, r, err)
 }

@@ -186,6 +186,7 @@ var verbs = map[command.Kind]string{
 	command.KindSetNodeRoles: "node promote", command.KindSetNodeStatus: "node status", command.KindLiftSeal: "node unseal", command.KindSetSettings: "cluster set",
 	command.KindOpenProposal: "propose", command.KindApprove: "proposal approve", command.KindRejectProposal: "proposal reject",
 	command.KindWithdrawProposal: "proposal withdraw", command.KindBreakGlass: "break glass",
+	command.KindRotateGossipKey: "cluster rotate-gossip-key",
 }
 
 // stored renders a remembered request. Its details come out of the lifecycle log.

@@ -287,7 +287,7 @@ var canVerbs = map[string]access.Verb{
 	"node list": access.NodeRead, "node token": access.NodeEdit, "node promote": access.NodeEdit, "node quarantine": access.NodeEdit, "node remove": access.NodeEdit,
 	"proposal list": access.ProposalRead, "proposal show": access.ProposalRead, "proposal approve": access.ProposalApprove,
 	"proposal reject": access.ProposalApprove, "proposal withdraw": access.ProposalWithdraw,
-	"cluster show": access.ClusterRead, "cluster set": access.ClusterEdit, "snapshot save": access.SnapshotSave,
+	"cluster show": access.ClusterRead, "cluster set": access.ClusterEdit, "cluster rotate-gossip-key": access.ClusterEdit, "snapshot save": access.SnapshotSave,
 }
 
 func (c *call) canI(in *wire.CanI) (any, error) {

@@ -163,6 +163,7 @@ func nodeRoutes() []*route {
 		changing("cluster.transfer-leader", wire.PathTransferLeader, "Hand leadership over", (*call).transferLeader),
 		reading[wire.Cluster]("cluster.show", wire.PathCluster, "What must agree everywhere", (*call).showCluster),
 		changing("cluster.set", wire.PathCluster, "Replace the settings", (*call).setCluster).put().waits(command.KindSetSettings).governed(),
+		changing("cluster.rotate-gossip-key", wire.PathRotateGossip, "Have the leader draw a new gossip key", (*call).rotateGossipKey),
 	}
 }
 

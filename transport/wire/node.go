@@ -92,8 +92,19 @@ type Cluster struct {
 	Settings lifecycle.Settings `json:"settings"`
 	CABundle string             `json:"ca_bundle"` // PEM, the CA instance of every member: what --ca wants
 	Created  Origin             `json:"created"`
+	Gossip   *GossipKey         `json:"gossip_key,omitempty"` // nil = the one of init
 	Position Position           `json:"position"`
 }
+
+// GossipKey tells which gossip key the members go over to.
+type GossipKey struct {
+	Generation uint64 `json:"generation"` // rotations so far
+	Digest     []byte `json:"digest"`
+	Rotated    Origin `json:"rotated"`
+}
+
+// RotateGossipKey has the leader draw a new gossip key.
+type RotateGossipKey struct{}
 
 // SetCluster replaces the settings. It needs If-Match.
 type SetCluster struct {

@@ -44,6 +44,7 @@ const (
 	PathRebuild        = "/v1/nodes/{name}/rebuild"
 	PathTransferLeader = "/v1/cluster/transfer-leader"
 	PathCluster        = "/v1/cluster"
+	PathRotateGossip   = "/v1/cluster/rotate-gossip-key"
 
 	PathProposals        = "/v1/proposals"
 	PathProposal         = "/v1/proposals/{name}"
