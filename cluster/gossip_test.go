@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"net"
+	"runtime"
 	"slices"
 	"testing"
 	"time"
@@ -14,6 +15,7 @@ import (
 // startGossip starts one member on a free port.
 func startGossip(t *testing.T, id lifecycle.NodeID, key []byte) (g *Gossip, addr string) {
 	t.Helper()
+	t.Cleanup(func() { within(t, "memberlist's last probe ends", func() bool { return !probing() }) })
 	var err error
 	for range 20 { // a port that is free for UDP may be taken for TCP
 		l, lerr := net.ListenPacket("udp", "127.0.0.1:0")
@@ -31,6 +33,13 @@ func startGossip(t *testing.T, id lifecycle.NodeID, key []byte) (g *Gossip, addr
 	}
 	t.Fatal(err)
 	return nil, ""
+}
+
+// probing reports whether some memberlist waits for the answer to a probe: it does so
+// for a moment after its end.
+func probing() bool {
+	stacks := make([]byte, 1<<20)
+	return bytes.Contains(stacks[:runtime.Stack(stacks, true)], []byte("memberlist.(*Memberlist).probe"))
 }
 
 func within(t *testing.T, what string, ok func() bool) {
