@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/chancery-project/chancery/authority"
 	"github.com/chancery-project/chancery/client"
@@ -188,14 +189,19 @@ func TestSecretsStayHidden(t *testing.T) {
 	}
 	for _, n := range c.nodes {
 		for _, path := range []string{wire.Path(wire.PathKeyStatus, "ci") + "?nonce=0123456789", wire.Path(wire.PathTrustSet, "ci")} {
-			r, err := c.web().Get("http://" + n.public + path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			b, err := io.ReadAll(r.Body)
-			if err := errors.Join(err, r.Body.Close()); err != nil || r.StatusCode != 200 || !bytes.Contains(b, []byte("eyJ")) {
-				t.Errorf("%s of %s: %d, %v: it is not signed: %s", path, n.name, r.StatusCode, err, b)
-			}
+			var b []byte
+			// A node that has just joined waits for the certificate of its status key.
+			eventually(t, 20*time.Second, path+" of "+n.name+" is signed", func() string {
+				r, err := c.web().Get("http://" + n.public + path)
+				if err != nil {
+					return err.Error()
+				}
+				b, err = io.ReadAll(r.Body)
+				if err := errors.Join(err, r.Body.Close()); err != nil || r.StatusCode != 200 || !bytes.Contains(b, []byte("eyJ")) {
+					return fmt.Sprintf("%d, %v: %s", r.StatusCode, err, b)
+				}
+				return ""
+			})
 			hidden.notIn(t, "a signed answer of "+n.name, b)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strings"
 
 	"github.com/chancery-project/chancery/authority"
 	"github.com/chancery-project/chancery/authority/audit"
@@ -43,6 +44,8 @@ func Failure(err error) *wire.Error {
 		return e
 	case errors.As(err, &denied):
 		return wire.Errorf(wire.Denied, "%s", denied.Why).WithHint("chancery auth whoami")
+	case errors.Is(err, ledger.ErrNoLease):
+		return noLease(err)
 	}
 	for _, row := range failures {
 		if errors.Is(err, row.is) {
@@ -66,6 +69,17 @@ func Failure(err error) *wire.Error {
 		WithHint("look for the request id in the node's log")
 }
 
+// noLease says why a node may not sign now: what stands behind the sentinel was
+// written for operators and callers.
+func noLease(err error) *wire.Error {
+	_, why, said := strings.Cut(err.Error(), ledger.ErrNoLease.Error()+": ")
+	if !said {
+		why = "it holds no lease"
+	}
+	return wire.Errorf(wire.NoLease, "this node may not release signatures now, nothing was released: %s", why).
+		WithHint("try another node; chancery status shows which can sign")
+}
+
 func bodyTimedOut() *wire.Error {
 	return wire.Errorf(wire.BodyTimedOut, "the body did not arrive within %s", wire.BodyTimeout)
 }
@@ -83,7 +97,6 @@ var failures = []struct {
 
 	{ledger.ErrNotLeader, wire.NotLeader, "no leader is known to this node: nothing was done", "try again in a moment, or another node"},
 	{ledger.ErrStale, wire.IsStale, "this node has heard nothing from the leader for too long to answer that: nothing was done", "try another node, or ask with Chancery-Consistency: stale"},
-	{ledger.ErrNoLease, wire.NoLease, "this node may not release signatures now: nothing was released", "try another node; chancery status says why"},
 	{ledger.ErrBehind, wire.Behind, "this node did not reach the position asked for in time", "try again, or another node"},
 	{ledger.ErrEpoch, wire.EpochChanged, "the position asked for is of another epoch: the cluster was restored since", "forget remembered positions, and read anew"},
 	{ledger.ErrBusy, wire.Busy, "too much is waiting on this node: nothing was done", "try again in a moment"},

@@ -145,6 +145,14 @@ func TestEverySentinel(t *testing.T) {
 	}
 }
 
+// TestNoLeaseSaysWhy: a caller who is refused for want of a lease learns the reason.
+func TestNoLeaseSaysWhy(t *testing.T) {
+	e := Failure(fmt.Errorf("release a signature: %w: its partition of the key store is empty", ledger.ErrNoLease))
+	if e.Code != wire.NoLease || !strings.HasSuffix(e.Message, "nothing was released: its partition of the key store is empty") {
+		t.Errorf("%+v", e)
+	}
+}
+
 func TestUnknownErrorsSayNothing(t *testing.T) {
 	e := Failure(errors.New("open /var/lib/secret: PIN 1234"))
 	if e.Code != wire.Internal || strings.Contains(e.Message+e.Hint, "1234") {
