@@ -179,7 +179,7 @@ func (s *Service) carryOut(ctx context.Context, req Request, caller *lifecycle.P
 	if req.DryRun {
 		r.Fence, r.Approvals = fence, waits
 		if waits != "" {
-			r.Outcome.Key, r.Outcome.Versions = Target(planned)
+			r.Outcome.Key, r.Outcome.Versions = command.Target(planned)
 		}
 	}
 	return r, o.Err()

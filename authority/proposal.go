@@ -67,7 +67,7 @@ func (s *Service) breakGlass(ctx context.Context, v *state.View, req Request, bo
 		d = access.Decision{Why: fmt.Sprintf("%s is not among the break_glass principals of the cluster", req.Caller.Principal)}
 	}
 	_, subject, _, _ := command.IntentOf(body)
-	key, _ := Target(body)
+	key, _ := command.Target(body)
 	_, err := s.audit.Append(ctx, audit.Record{Kind: audit.BreakGlass, Principal: req.Caller.Principal, Verb: string(access.ProposalBreak), Key: string(key),
 		RequestID: req.RequestID, Remote: req.Caller.Remote, Allowed: d.Allowed, Detail: strings.TrimSpace(body.Kind().String() + " " + subject + ": " + req.BreakGlass + " " + d.Why)})
 	if !d.Allowed {
@@ -77,22 +77,6 @@ func (s *Service) breakGlass(ctx context.Context, v *state.View, req Request, bo
 		return fmt.Errorf("%w: %w", ErrAudit, err)
 	}
 	return nil
-}
-
-// Target is which versions of which key a planned command is about; "" when it is
-// about none.
-func Target(body command.Body) (key lifecycle.KeyID, versions []uint64) {
-	switch c := body.(type) {
-	case *command.ResumeVersion:
-		return c.Key, []uint64{c.Version}
-	case *command.ActivateVersion:
-		return c.Key, []uint64{c.Version}
-	case *command.ScheduleDestroy:
-		return c.Key, []uint64{c.Version}
-	case *command.SetPolicy:
-		return c.Key, nil
-	}
-	return "", nil
 }
 
 // ProposalOf is the proposal that an accepted request was turned into, nil when it was

@@ -145,7 +145,8 @@ func (f *FSM) Digest() (state.Position, [32]byte) { return f.store.Digest() }
 // index is published; look at the View again, because it may be closed early.
 func (f *FSM) Changed(index uint64) <-chan struct{} { return f.store.Changed(index) }
 
-// Generation is raised by each restore that replaced the state: drop leases then.
+// Generation is raised by each restore that replaced the state. Whoever holds a right
+// that rests on the state gives it up around the restore itself (cluster's installGuard).
 func (f *FSM) Generation() uint64 { return f.store.Generation() }
 
 // Snapshots is the store that Raft must be given: that of Options, without the

@@ -92,7 +92,7 @@ func killLeaderAt(point string) func(*stage) {
 // restartAfterAck restarts a node that has acknowledged while the fence waits for
 // another one.
 func restartAfterAck(s *stage) {
-	leader, follower, other := s.cast()
+	_, follower, other := s.cast()
 	s.c.net.Apart(hosts(other), hosts(s.c.others(other)...))
 	done := make(chan struct{})
 	go func() {
@@ -104,7 +104,6 @@ func restartAfterAck(s *stage) {
 	follower.kill()
 	follower.start(s.t)
 	<-done
-	_ = leader
 }
 
 // suspendedMachine makes one node's clocks tell that it slept for a minute.

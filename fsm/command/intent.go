@@ -166,3 +166,19 @@ func (in *intentLines) rules(rules []lifecycle.ApprovalRule) {
 		in.text("approval", string(r.Verb)+" needs "+strconv.Itoa(r.Needs)+" of "+strings.Join(r.Approvers, " "))
 	}
 }
+
+// Target is which versions of which key a change that can need approvals is about: ""
+// when it is about none.
+func Target(body Body) (key lifecycle.KeyID, versions []uint64) {
+	switch c := body.(type) {
+	case *ResumeVersion:
+		return c.Key, []uint64{c.Version}
+	case *ActivateVersion:
+		return c.Key, []uint64{c.Version}
+	case *ScheduleDestroy:
+		return c.Key, []uint64{c.Version}
+	case *SetPolicy:
+		return c.Key, nil
+	}
+	return "", nil
+}

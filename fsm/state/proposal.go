@@ -86,7 +86,8 @@ func (x *tx) openProposal(c *command.OpenProposal) Outcome {
 		return o
 	}
 	verb, subject, lines, _ := command.IntentOf(body)
-	p := lifecycle.Proposal{ID: c.ID, Epoch: x.cluster().Epoch, Verb: verb, Subject: subject, Key: keyOf(body), Intent: lines,
+	key, _ := command.Target(body)
+	p := lifecycle.Proposal{ID: c.ID, Epoch: x.cluster().Epoch, Verb: verb, Subject: subject, Key: key, Intent: lines,
 		IntentDigest: command.IntentDigest(lines), Base: x.base(body), PlanKind: uint16(c.Plan.Kind), PlanBody: c.Plan.Body, Reason: c.Reason,
 		RequestedBy: x.head.Actor, RequestID: x.head.RequestID, OpenedAt: x.now(), OpenedIndex: x.index, ExpiresAt: c.ExpiresAt,
 		Needs: rule.Needs, Approvers: x.freeze(rule),
@@ -260,7 +261,8 @@ func (x *tx) breakGlass(c *command.BreakGlass) Outcome {
 		return refuse(ApprovalNotNeeded, "", "no rule asks approvals for it: do it directly")
 	}
 	verb, subject, lines, _ := command.IntentOf(body)
-	x.record(Leaf{Kind: "proposal.break_glass", Key: keyOf(body), Reason: c.Reason, Digest: command.IntentDigest(lines), Detail: string(verb) + " " + subject})
+	key, _ := command.Target(body)
+	x.record(Leaf{Kind: "proposal.break_glass", Key: key, Reason: c.Reason, Digest: command.IntentDigest(lines), Detail: string(verb) + " " + subject})
 	o := handle(x, body)
 	if !o.OK() {
 		return o

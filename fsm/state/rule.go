@@ -60,7 +60,8 @@ func (x *tx) ruleFor(body command.Body) *lifecycle.ApprovalRule {
 		return x.clusterRule(lifecycle.ApproveUnseal)
 	}
 	verb, _, _, ok := command.IntentOf(body)
-	if k := x.key(keyOf(body)); ok && k != nil {
+	key, _ := command.Target(body)
+	if k := x.key(key); ok && k != nil {
 		return x.keyRule(k, verb)
 	}
 	return nil
@@ -175,19 +176,4 @@ func (x *tx) checkNewKey(c *command.CreateKey) Outcome {
 		}
 	}
 	return x.checkKeyRules(c.Name, nil, c.Policy.Approvals)
-}
-
-// keyOf is the key a plan is about, "" when it is about none.
-func keyOf(body command.Body) lifecycle.KeyID {
-	switch c := body.(type) {
-	case *command.ResumeVersion:
-		return c.Key
-	case *command.ActivateVersion:
-		return c.Key
-	case *command.ScheduleDestroy:
-		return c.Key
-	case *command.SetPolicy:
-		return c.Key
-	}
-	return ""
 }

@@ -62,7 +62,7 @@ func (c *call) proposed(op *wire.Operation, v *state.View, p *lifecycle.Proposal
 		op.Subject = p.Subject
 	}
 	if body, err := authority.PlanOf(p); err == nil {
-		_, op.Versions = authority.Target(body)
+		_, op.Versions = command.Target(body)
 	}
 	op.Position = transport.Position(v.Position())
 	if pending(op, v, p) {
@@ -175,7 +175,7 @@ func (c *call) showProposal() (any, error) {
 
 // proposalEffects says what a proposal would do, in the words of its request's plan.
 func proposalEffects(v *state.View, p *lifecycle.Proposal, body command.Body) []string {
-	key, versions := authority.Target(body)
+	key, versions := command.Target(body)
 	a := asked{verb: verbs[body.Kind()], kind: body.Kind(), key: string(key), subject: p.Subject, body: body}
 	return effects(v, a, state.Outcome{Key: key, Versions: versions})
 }
