@@ -8,7 +8,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/chancery-project/chancery/fsm/command"
@@ -106,32 +105,14 @@ func check(s *lifecycle.Seal) error {
 // anyNode is well formed; orders do not name the node they are kept on.
 var anyNode = lifecycle.NodeID(strings.Repeat("0", 64))
 
-// write replaces the file so that after a crash at any moment it is there whole, as
-// it was or as it is to be.
-func write(path string, seals []lifecycle.Seal) error {
+// write replaces the file.
+func (l *List) write(seals []lifecycle.Seal) error {
 	b, err := encode(seals)
 	if err != nil {
 		return err
 	}
-	dir, name := filepath.Split(path)
-	f, err := os.CreateTemp(dir, name+".unfinished-*") // swept when the directory is opened
-	if err != nil {
+	if err := l.replace(l.path, b); err != nil {
 		return fmt.Errorf("write the seals: %w", err)
-	}
-	_, err = f.Write(b)
-	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		_ = os.Remove(f.Name()) // the better error is on its way
-		return fmt.Errorf("write the seals: %w", err)
-	}
-	d, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return fmt.Errorf("sync the directory of the seals: %w", err)
-	}
-	if err := errors.Join(d.Sync(), d.Close()); err != nil {
-		return fmt.Errorf("sync the directory of the seals: %w", err)
 	}
 	return nil
 }

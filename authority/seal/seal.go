@@ -39,20 +39,25 @@ const MaxSeals = command.MaxSeals
 
 // List is the orders in force on this node.
 type List struct {
-	path  string
-	added chan struct{}
-	now   atomic.Pointer[[]lifecycle.Seal] // never changed, only replaced
+	path    string
+	replace Replace
+	added   chan struct{}
+	now     atomic.Pointer[[]lifecycle.Seal] // never changed, only replaced
 
 	mu sync.Mutex // owned by whoever replaces
 }
 
+// Replace writes a file, mode 0600, so that after a crash at any moment it is there
+// whole, as it was or as it is to be, and durable when it returns.
+type Replace func(path string, content []byte) error
+
 // Open reads the file at path; that there is none means that there are no orders.
-func Open(path string) (*List, error) {
+func Open(path string, replace Replace) (*List, error) {
 	seals, err := read(path)
 	if err != nil {
 		return nil, err
 	}
-	l := &List{path: path, added: make(chan struct{}, 1)}
+	l := &List{path: path, replace: replace, added: make(chan struct{}, 1)}
 	l.now.Store(&seals)
 	if len(seals) > 0 {
 		l.added <- struct{}{}
@@ -107,7 +112,7 @@ func (l *List) Add(s lifecycle.Seal) (lifecycle.Seal, error) {
 }
 
 func (l *List) keep(all []lifecycle.Seal) error {
-	if err := write(l.path, all); err != nil {
+	if err := l.write(all); err != nil {
 		return fmt.Errorf("%w: %w", ErrNotKept, err)
 	}
 	return nil
@@ -119,7 +124,7 @@ func (l *List) Remove(id string) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	left := slices.DeleteFunc(slices.Clone(l.All()), func(s lifecycle.Seal) bool { return s.ID == id })
-	if err := write(l.path, left); err != nil {
+	if err := l.write(left); err != nil {
 		return fmt.Errorf("forget seal %s: %w", id, err)
 	}
 	l.now.Store(&left)

@@ -12,6 +12,7 @@ import (
 	"github.com/chancery-project/chancery/authority"
 	"github.com/chancery-project/chancery/authority/audit"
 	"github.com/chancery-project/chancery/authority/seal"
+	"github.com/chancery-project/chancery/cluster/disk"
 	"github.com/chancery-project/chancery/fsm/command"
 	"github.com/chancery-project/chancery/fsm/lifecycle"
 	"github.com/chancery-project/chancery/fsm/state"
@@ -40,7 +41,9 @@ type SealAnswer struct {
 }
 
 func openSeals(p *place) (*seal.List, error) {
-	return seal.Open(filepath.Join(p.dir.Root(), sealsFile))
+	return seal.Open(filepath.Join(p.dir.Root(), sealsFile), func(path string, b []byte) error {
+		return disk.WriteFileAtomic(path, b, disk.FileMode)
+	})
 }
 
 // sealHere puts an order in force. When it returns, whoever was inside the release
