@@ -25,6 +25,7 @@ const (
 	KeyResume     Verb = "key.resume"
 	KeyDeactivate Verb = "key.deactivate"
 	KeyRevoke     Verb = "key.revoke"
+	KeyReplace    Verb = "key.replace" // revoke and make anew: it takes the right to both
 	KeyDestroy    Verb = "key.destroy"
 	KeyPolicy     Verb = "key.policy"
 	KeySign       Verb = "key.sign"
@@ -51,7 +52,7 @@ const (
 )
 
 // Verbs lists every verb, keys first.
-var Verbs = []Verb{KeyCreate, KeyRead, KeyRotate, KeyActivate, KeySuspend, KeyResume, KeyDeactivate, KeyRevoke, KeyDestroy,
+var Verbs = []Verb{KeyCreate, KeyRead, KeyRotate, KeyActivate, KeySuspend, KeyResume, KeyDeactivate, KeyRevoke, KeyReplace, KeyDestroy,
 	KeyPolicy, KeySign, KeyVerify, StatusRead, LogRead, AuditRead, ReportRead, PrincipalRead, PrincipalEdit, TokenSelf, TokenEdit,
 	NodeRead, NodeEdit, NodeUnseal, ClusterRead, ClusterEdit, SnapshotSave,
 	ProposalRead, ProposalApprove, ProposalWithdraw, ProposalBreak}
@@ -80,6 +81,7 @@ var rules = map[Verb]rule{
 	KeyResume:     {aboutKey, []lifecycle.Role{lifecycle.Admin, lifecycle.Operator}},
 	KeyDeactivate: {aboutKey, []lifecycle.Role{lifecycle.Admin, lifecycle.Operator}},
 	KeyRevoke:     {aboutKey, []lifecycle.Role{lifecycle.Admin, lifecycle.Operator, lifecycle.Approver}},
+	KeyReplace:    {aboutKey, []lifecycle.Role{lifecycle.Admin, lifecycle.Operator}},
 	KeyDestroy:    {aboutKey, []lifecycle.Role{lifecycle.Admin, lifecycle.Operator}},
 	KeyPolicy:     {aboutKey, []lifecycle.Role{lifecycle.Admin, lifecycle.Operator}},
 	KeySign:       {aboutKey, []lifecycle.Role{lifecycle.Signer}},

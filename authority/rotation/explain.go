@@ -77,7 +77,7 @@ func (p *planner) underway(k *lifecycle.Key, v *lifecycle.Version) Progress {
 	instances := p.view.Instances(k.ID, v.Number)
 	pr := Progress{Phase: Prepared, Version: v.Number, Next: "publish"}
 	enough := p.ready(k, v, instances)
-	if v.Number == 1 {
+	if withoutLead(v) != "" {
 		pr.Next = "activate"
 	}
 	if v.PublishedAt != 0 {
@@ -88,7 +88,7 @@ func (p *planner) underway(k *lifecycle.Key, v *lifecycle.Version) Progress {
 				Detail: fmt.Sprintf("verifiers get %s to load the new public keys", k.Policy.Lead)})
 		}
 		enough = p.activatable(k, v, instances)
-	} else if ready, _ := p.tally(instances); ready > 0 && k.Policy.MinReady == 0 {
+	} else if ready, _ := p.tally(instances); ready > 0 && k.Policy.MinReady == 0 && !v.Emergency {
 		pr.EarliestAt = v.Created.At.Add(ReadyGrace)
 	}
 	if !enough {

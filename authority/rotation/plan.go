@@ -117,8 +117,8 @@ func (p *planner) preActivation(k *lifecycle.Key, v *lifecycle.Version) {
 	instances := p.view.Instances(k.ID, v.Number)
 	switch {
 	case v.PublishedAt == 0 && p.ready(k, v, instances):
-		if v.Number == 1 {
-			p.add(&command.ActivateVersion{Key: k.ID, Version: 1}, "its instances are ready and a first version needs no lead", state.RefKey(k), state.RefVersion(v))
+		if why := withoutLead(v); why != "" {
+			p.add(&command.ActivateVersion{Key: k.ID, Version: v.Number}, "its instances are ready and "+why, state.RefKey(k), state.RefVersion(v))
 			return
 		}
 		p.add(&command.PublishVersion{Key: k.ID, Version: v.Number}, "its instances are ready", state.RefKey(k), state.RefVersion(v))
@@ -128,6 +128,19 @@ func (p *planner) preActivation(k *lifecycle.Key, v *lifecycle.Version) {
 		return
 	}
 	p.plan(k, v, instances)
+}
+
+// withoutLead says why a version may sign the moment it is published, "" when it may
+// not. Binding the first instance of an emergency activates it in the same entry; a
+// version that was on hold then, or whose node came back into service, is left to us.
+func withoutLead(v *lifecycle.Version) string {
+	switch {
+	case v.Number == 1:
+		return "a first version needs no lead"
+	case v.Emergency:
+		return "an emergency waits for no lead"
+	}
+	return ""
 }
 
 // tally counts the instances of a version on nodes that sign.
@@ -147,6 +160,8 @@ func (p *planner) tally(instances []*lifecycle.Instance) (ready, planned int) {
 func (p *planner) ready(k *lifecycle.Key, v *lifecycle.Version, instances []*lifecycle.Instance) bool {
 	ready, planned := p.tally(instances)
 	switch {
+	case v.Emergency:
+		return ready > 0
 	case k.Policy.MinReady > 0:
 		return ready >= k.Policy.MinReady
 	case ready == 0:

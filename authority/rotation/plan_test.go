@@ -224,3 +224,36 @@ func TestSlowWallClock(t *testing.T) {
 	f.Clock().Advance(-time.Hour)
 	f.expect("by the log's clock the grace is over", "ActivateVersion k/1")
 }
+
+// TestEmergencyIsNotPlanned: binding does everything. Only a version that somebody held
+// meanwhile is left for the loop, which waits neither for a lead nor for other nodes.
+func TestEmergencyIsNotPlanned(t *testing.T) {
+	f := newFixture(t)
+	pol := tokenPolicy()
+	pol.MinReady = 3
+	f.active("k", pol)
+	emergency := func(version uint64) {
+		t.Helper()
+		c := &command.Replace{Key: "k", Version: version, Reason: lifecycle.KeyCompromise}
+		for _, n := range f.nodes {
+			c.Instances = append(c.Instances, command.Intent{Node: n, CKAID: f.draw()})
+		}
+		f.Must(t, c)
+	}
+	emergency(2)
+	f.expect("nothing is ready")
+	f.bind("k", 2, f.nodes[0])
+	f.expect("it signs")
+	f.bind("k", 2, f.nodes[1:]...)
+	f.expect("all sign")
+
+	emergency(3)
+	f.Must(t, &command.SuspendVersion{Key: "k", Version: 3})
+	f.bind("k", 3, f.nodes[0])
+	f.expect("it is on hold")
+	f.Must(t, &command.ResumeVersion{Key: "k", Version: 3})
+	if p := Explain(f.View(), "k", f.now()); p.Next != "activate" || p.EarliestAt != 0 || len(p.WaitsFor) != 0 {
+		t.Errorf("it is explained as %+v", p)
+	}
+	f.expect("one node must do", "ActivateVersion k/3")
+}

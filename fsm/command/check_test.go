@@ -119,6 +119,8 @@ func TestLists(t *testing.T) {
 	bad(t, "a label twice", func(c *SetPolicy) { c.Labels[1].Name = c.Labels[0].Name })
 	bad(t, "too many labels", func(c *SetPolicy) { c.Labels = make([]lifecycle.Label, MaxLabels+1) })
 	bad(t, "versions out of order", func(c *Revoke) { c.Versions = []uint64{2, 1} })
+	bad(t, "a version to replace twice", func(c *Replace) { c.Versions = []uint64{1, 1} })
+	bad(t, "no instances in place of those revoked", func(c *Replace) { c.Instances = nil })
 	bad(t, "a version twice", func(c *Revoke) { c.Versions = []uint64{1, 1} })
 	bad(t, "too many readings", func(c *AdvanceClock) { c.Readings = make([]ClockReading, MaxNodes+1) })
 	bad(t, "no readings", func(c *AdvanceClock) { c.Readings = nil })
@@ -235,6 +237,8 @@ func TestRevokeCheck(t *testing.T) {
 			bad(t, string(r)+" and a compromise time", func(c *Revoke) { plain(c); since(c) })
 		}
 	}
+	bad(t, "a replacement on hold", func(c *Replace) { c.Reason, c.CompromisedSince, c.Distrust = lifecycle.CertificateHold, 0, false })
+	bad(t, "a replacement, a mild reason and a compromise time", func(c *Replace) { c.Reason = lifecycle.Superseded })
 	bad(t, "a compromise before 1970", func(c *Revoke) { c.CompromisedSince = -1 })
 	bad(t, "a hold of one instance", func(c *Revoke) { c.Reason, c.CompromisedSince, c.Distrust = lifecycle.CertificateHold, 0, false })
 	bad(t, "a hold and distrust", func(c *Revoke) { c.Reason, c.CompromisedSince, c.Node = lifecycle.CertificateHold, 0, "" })

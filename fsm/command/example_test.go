@@ -91,6 +91,7 @@ func examples() []Body {
 		&ExecuteProposal{Proposal: "p-00112233aabb", Plan: PlanOf(&ResumeVersion{Key: "ci", Version: 2, Comment: "false alarm"})},
 		&ExpireProposals{IDs: []string{"p-00112233aabb", "p-00112233aabc"}},
 		&BreakGlass{Plan: PlanOf(&ResumeVersion{Key: "ci", Version: 2, Comment: "false alarm"}), Reason: "both approvers are on one plane"},
+		&Replace{Key: "ci", Versions: []uint64{1, 2}, Version: 3, Instances: intents, Reason: lifecycle.KeyCompromise, CompromisedSince: 1767350000000, Comment: "keys in a public repository", Distrust: true},
 		&RotateGossipKey{Digest: filled(0xbb)},
 	}
 }

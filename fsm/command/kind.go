@@ -56,6 +56,8 @@ const (
 	KindExpireProposals  Kind = 75
 	KindBreakGlass       Kind = 76
 
+	KindReplace Kind = 94
+
 	KindRotateGossipKey Kind = 100
 )
 
@@ -107,6 +109,7 @@ var registry = map[Kind]struct {
 	KindExecuteProposal:   {"ExecuteProposal", func() Body { return new(ExecuteProposal) }},
 	KindExpireProposals:   {"ExpireProposals", func() Body { return new(ExpireProposals) }},
 	KindBreakGlass:        {"BreakGlass", func() Body { return new(BreakGlass) }},
+	KindReplace:           {"Replace", func() Body { return new(Replace) }},
 	KindRotateGossipKey:   {"RotateGossipKey", func() Body { return new(RotateGossipKey) }},
 }
 

@@ -63,6 +63,7 @@ type Version struct {
 	Revocation    *Revocation `cbor:"13,keyasint,omitempty"`
 	DestroyAt     Instant     `cbor:"14,keyasint,omitempty"` // destruction asked for; not before
 	Erasing       bool        `cbor:"15,keyasint,omitempty"` // nodes may erase their instances now
+	Emergency     bool        `cbor:"20,keyasint,omitempty"` // made by a replacement: neither lead nor confirmations are waited for
 }
 
 // Instance is a Version's key pair in one node's HSM partition.

@@ -151,6 +151,14 @@ func (p Policy) Allows(input string) bool {
 	return false
 }
 
+// LongestCached is how long a cache may have kept a JWKS answer of the key.
+func (p Policy) LongestCached() Milliseconds {
+	if p.Lead > 0 {
+		return min(p.JWKSMaxAge, p.Lead)
+	}
+	return p.JWKSMaxAge
+}
+
 // Overdue is the age at which an active version is reported, 0 = never.
 func (p Policy) Overdue() Milliseconds {
 	if p.MaxAge > 0 {

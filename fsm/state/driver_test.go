@@ -79,7 +79,7 @@ func (d *driver) body() command.Body {
 			return b
 		}
 	}
-	switch d.int(21) {
+	switch d.int(22) {
 	case 0, 1:
 		return &command.PrepareVersion{Key: k, Version: key.Newest + 1, Instances: d.intents(k, key.Newest+1)}
 	case 2, 3, 4, 5:
@@ -120,6 +120,12 @@ func (d *driver) body() command.Body {
 		}
 		if d.flip(3) {
 			c.Node = d.node()
+		}
+		return c
+	case 21:
+		c := &command.Replace{Key: k, Version: key.Newest + 1, Instances: d.intents(k, key.Newest+1), Reason: pick(d, lifecycle.Reasons...), Distrust: d.flip(3)}
+		if d.flip(2) {
+			c.Versions = []uint64{n}
 		}
 		return c
 	case 20:

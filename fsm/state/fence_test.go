@@ -93,6 +93,8 @@ var narrowing = []struct {
 	{"revoke every instance of a node", func(w *world) command.Body {
 		return &command.Revoke{Key: ci, Node: w.nodes[1], Reason: lifecycle.KeyCompromise}
 	}, "instance.compromised", []uint64{1, 2, 3}, "beta"},
+	{"replace a key", func(w *world) command.Body { return emergency(w, 4) }, "key.replaced", []uint64{1, 2, 3}, ""},
+	{"replace a version", func(w *world) command.Body { return emergency(w, 4, 2) }, "key.replaced", []uint64{2, 3}, ""},
 	{"suspend", func(*world) command.Body { return suspend(2) }, "key.suspended", []uint64{2}, ""},
 	{"deactivate", func(*world) command.Body { return deactivate(2) }, "key.deactivated", []uint64{2}, ""},
 	{"activate the successor", func(*world) command.Body { return early(3) }, "key.deactivated", []uint64{2}, ""},
@@ -446,7 +448,7 @@ func TestShortenedTermsHaveACeiling(t *testing.T) {
 }
 
 func TestEventOfAFence(t *testing.T) {
-	for cause, want := range map[string]string{"key.revoked": "key.fenced", "instance.lost": "key.fenced", "principal.changed": "principal.fenced",
+	for cause, want := range map[string]string{"key.revoked": "key.fenced", "key.replaced": "key.fenced", "instance.lost": "key.fenced", "principal.changed": "principal.fenced",
 		"token.revoked": "token.fenced", "node.quarantined": "node.fenced", "cluster.settings_changed": "cluster.fenced", "": "key.fenced"} {
 		if got := (&lifecycle.Fence{Cause: cause}).Event("fenced"); got != want {
 			t.Errorf("%q becomes %s, want %s", cause, got, want)

@@ -43,7 +43,7 @@ func (x *tx) expose(k *lifecycle.Key, v *lifecycle.Version, i *lifecycle.Instanc
 		return
 	}
 	i.PublishedAt = x.now()
-	if v.State == lifecycle.Active && k.Policy.Lead == 0 {
+	if v.State == lifecycle.Active && (k.Policy.Lead == 0 || x.unseen(k, v)) {
 		i.AdmittedAt = x.now()
 	}
 }
@@ -94,6 +94,7 @@ func (x *tx) bindInstance(c *command.BindInstance) Outcome {
 	put(x, TableKIDs, i.KID, &KIDRow{Key: i.Key, Version: i.Version, Node: i.Node})
 	x.record(Leaf{Kind: "instance.ready", Key: i.Key, Version: i.Version, KID: i.KID, Node: i.Node,
 		Before: old.Condition.String(), After: i.Condition.String(), Detail: i.Driver})
+	x.hasten(k, v, c.Node)
 	return done
 }
 

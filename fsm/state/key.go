@@ -21,18 +21,18 @@ func (x *tx) createKey(c *command.CreateKey) Outcome {
 		Newest: 1, Created: x.origin()}
 	x.putKey(k)
 	x.record(Leaf{Kind: "key.created", Key: k.ID, Detail: fmt.Sprintf("%s %s for %s: %s", k.Purpose, k.Alg, k.Owner, k.Reason)})
-	return x.addVersion(&k, 1, c.Instances)
+	return x.addVersion(&k, lifecycle.Version{Number: 1}, c.Instances)
 }
 
 // addVersion writes a version in pre-activation with its intents.
-func (x *tx) addVersion(k *lifecycle.Key, n uint64, intents []command.Intent) Outcome {
-	v := lifecycle.Version{Key: k.ID, Number: n, State: lifecycle.PreActivation, SinceAt: x.now(), Created: x.origin()}
+func (x *tx) addVersion(k *lifecycle.Key, v lifecycle.Version, intents []command.Intent) Outcome {
+	v.Key, v.State, v.SinceAt, v.Created = k.ID, lifecycle.PreActivation, x.now(), x.origin()
 	x.putVersion(v)
-	x.record(Leaf{Kind: "key.prepared", Key: k.ID, Version: n, After: v.State.String()})
-	if o := x.addIntents(k, n, intents); !o.OK() {
+	x.record(Leaf{Kind: "key.prepared", Key: k.ID, Version: v.Number, After: v.State.String()})
+	if o := x.addIntents(k, v.Number, intents); !o.OK() {
 		return o
 	}
-	return Outcome{Subject: subject(k.ID, n), Key: k.ID, Versions: []uint64{n}}
+	return accepted(k.ID, v.Number)
 }
 
 func (x *tx) addIntents(k *lifecycle.Key, n uint64, intents []command.Intent) Outcome {

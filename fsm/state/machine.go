@@ -256,6 +256,8 @@ func handle(x *tx, body command.Body) Outcome {
 		return x.expireProposals(c)
 	case *command.BreakGlass:
 		return x.breakGlass(c)
+	case *command.Replace:
+		return x.replace(c)
 	case *command.RotateGossipKey:
 		return x.rotateGossipKey(c)
 	}

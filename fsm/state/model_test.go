@@ -132,6 +132,7 @@ type law struct {
 type naive struct {
 	state, from lifecycle.State
 	erasing     bool
+	emergency   bool
 }
 
 func newLaw() *law {
@@ -142,7 +143,8 @@ func newLaw() *law {
 
 func (l *law) observe(t *rapid.T, before, after *state.View, cmd *command.Command, o state.Outcome) {
 	if o.OK() && !o.Replayed {
-		l.predict(after, cmd, o)
+		l.predict(before, after, cmd, o)
+		l.emergency(t, after, cmd, o)
 	}
 	after.EachKey("", func(k *lifecycle.Key) bool {
 		var active []uint64
@@ -164,7 +166,7 @@ func (l *law) observe(t *rapid.T, before, after *state.View, cmd *command.Comman
 }
 
 // predict does to the naive states what the command says.
-func (l *law) predict(after *state.View, cmd *command.Command, o state.Outcome) {
+func (l *law) predict(before, after *state.View, cmd *command.Command, o state.Outcome) {
 	name := func(k lifecycle.KeyID, n uint64) string { return fmt.Sprint(k, "/", n) }
 	set := func(k lifecycle.KeyID, n uint64, to lifecycle.State) {
 		v := l.states[name(k, n)]
@@ -179,15 +181,7 @@ func (l *law) predict(after *state.View, cmd *command.Command, o state.Outcome) 
 	case *command.PrepareVersion:
 		l.states[name(c.Key, c.Version)] = &naive{state: lifecycle.PreActivation}
 	case *command.ActivateVersion:
-		for other, v := range l.states {
-			if other[:2] == string(c.Key)+"/" {
-				if v.state == lifecycle.Active {
-					v.state = lifecycle.Deactivated
-				} else if v.state == lifecycle.Suspended && v.from == lifecycle.Active {
-					v.from = lifecycle.Deactivated
-				}
-			}
-		}
+		l.retire(c.Key)
 		set(c.Key, c.Version, lifecycle.Active)
 	case *command.SuspendVersion:
 		set(c.Key, c.Version, lifecycle.Suspended)
@@ -208,6 +202,21 @@ func (l *law) predict(after *state.View, cmd *command.Command, o state.Outcome) 
 				set(c.Key, n, lifecycle.Deactivated)
 			}
 		}
+	case *command.Replace:
+		for _, n := range o.Versions[:len(o.Versions)-1] {
+			if set(c.Key, n, lifecycle.Deactivated); c.Reason.IsCompromise() {
+				set(c.Key, n, lifecycle.Compromised)
+				l.reason[name(c.Key, n)] = c.Reason
+			}
+		}
+		l.retire(c.Key)
+		l.states[name(c.Key, c.Version)] = &naive{state: lifecycle.PreActivation, emergency: true}
+	case *command.BindInstance: // the first one of an emergency
+		i := before.Instance(c.Key, c.Version, c.Node)
+		if v := l.states[name(c.Key, c.Version)]; v.emergency && v.state == lifecycle.PreActivation && i.Condition == lifecycle.Pending && before.Node(c.Node).Signs() {
+			l.retire(c.Key)
+			v.state = lifecycle.Active
+		}
 	case *command.BeginErasure:
 		l.states[name(c.Key, c.Version)].erasing = true
 	}
@@ -218,6 +227,19 @@ func (l *law) predict(after *state.View, cmd *command.Command, o state.Outcome) 
 			v.erasing = false
 			if v.state == lifecycle.Deactivated {
 				v.state = lifecycle.Destroyed
+			}
+		}
+	}
+}
+
+// retire is what a successor makes of the versions before it.
+func (l *law) retire(k lifecycle.KeyID) {
+	for other, v := range l.states {
+		if other[:2] == string(k)+"/" {
+			if v.state == lifecycle.Active {
+				v.state = lifecycle.Deactivated
+			} else if v.state == lifecycle.Suspended && v.from == lifecycle.Active {
+				v.from = lifecycle.Deactivated
 			}
 		}
 	}

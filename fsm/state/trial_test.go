@@ -22,6 +22,8 @@ func TestTrialAgreesWithApplyAndChangesNothing(t *testing.T) {
 		withdraw(1), revoke(lifecycle.KeyCompromise, 1), revoke(lifecycle.CertificateHold, 1), person("bob", certA), person("bob"),
 		&command.RevokePrincipal{Name: "bob"}, &command.RevokePrincipal{Name: ledgertest.Admin}, &command.MarkCheckpoint{},
 		&command.RaiseFormat{Format: 7}, &command.SetNodeStatus{ID: ids[1], Status: lifecycle.Quarantined}, deactivate(2), &command.SetSettings{},
+		&command.Replace{Key: ci, Version: 3, Instances: intents(ci, 3, ids...), Reason: lifecycle.KeyCompromise}, bind(ci, 3, ids[0]),
+		&command.Replace{Key: ci, Version: 3, Instances: intents(ci, 3, ids...), Reason: lifecycle.KeyCompromise},
 		&command.RotateGossipKey{Digest: bytes.Repeat([]byte{7}, 32)}, &command.RotateGossipKey{Digest: bytes.Repeat([]byte{7}, 32)},
 	} {
 		view, rows, pos := l.View(), dump(l.Rows()), l.View().Position()

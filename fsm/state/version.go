@@ -73,7 +73,7 @@ func (x *tx) prepareVersion(c *command.PrepareVersion) Outcome {
 	k := *old
 	k.Newest = c.Version
 	x.putKey(k)
-	return x.addVersion(&k, c.Version, c.Instances)
+	return x.addVersion(&k, lifecycle.Version{Number: c.Version}, c.Instances)
 }
 
 // ready counts the instances that could sign.
@@ -87,7 +87,11 @@ func (x *tx) ready(v *lifecycle.Version) (n int) {
 }
 
 func (x *tx) enough(k *lifecycle.Key, v *lifecycle.Version) Outcome {
-	if have, want := x.ready(v), max(1, k.Policy.MinReady); have < want {
+	want := max(1, k.Policy.MinReady)
+	if v.Emergency {
+		want = 1
+	}
+	if have := x.ready(v); have < want {
 		return refuse(NotReady, subject(k.ID, v.Number), "%d instances are ready, the policy wants %d", have, want)
 	}
 	return Outcome{}
@@ -139,14 +143,21 @@ func (x *tx) activateVersion(c *command.ActivateVersion) Outcome {
 	if o := x.enough(k, v); !o.OK() {
 		return o
 	}
-	early := c.Early || v.Number == 1 // nobody trusts an older version of a new key
+	early := c.Early || v.Emergency || v.Number == 1 // nobody trusts an older version of a new key
 	switch {
 	case v.PublishedAt == 0 && !early:
 		return refuse(NotPublished, name, "verifiers have not seen this version: it is published when its instances are ready")
-	case v.PublishedAt == 0:
-		v = x.publish(v)
 	case !early && x.clock < v.PublishedAt.Add(k.Policy.Lead):
 		return refuse(LeadNotPassed, name, "published at %s, with a lead of %s it may sign from %s", v.PublishedAt, k.Policy.Lead, v.PublishedAt.Add(k.Policy.Lead))
+	}
+	return x.putToUse(k, v, early, c.Comment)
+}
+
+// putToUse activates a version that may be, publishes it when it is not, and retires
+// those before it.
+func (x *tx) putToUse(k *lifecycle.Key, v *lifecycle.Version, early bool, comment string) Outcome {
+	if v.PublishedAt == 0 {
+		v = x.publish(v)
 	}
 	if retired := x.retirePredecessors(k, v.Number); retired != 0 {
 		x.openFence("key.deactivated", k.ID, []uint64{retired}, "")
@@ -156,9 +167,9 @@ func (x *tx) activateVersion(c *command.ActivateVersion) Outcome {
 		return o
 	}
 	if x.admitPublished(k, &now, early) == 0 {
-		return refuse(LeadNotPassed, name, "no instance that is ready has been published for the lead of %s", k.Policy.Lead)
+		return refuse(LeadNotPassed, subject(k.ID, v.Number), "no instance that is ready has been published for the lead of %s", k.Policy.Lead)
 	}
-	x.record(Leaf{Kind: "key.activated", Key: k.ID, Version: v.Number, Before: v.State.String(), After: now.State.String(), Detail: c.Comment})
+	x.record(Leaf{Kind: "key.activated", Key: k.ID, Version: v.Number, Before: v.State.String(), After: now.State.String(), Detail: comment})
 	return accepted(k.ID, v.Number)
 }
 
