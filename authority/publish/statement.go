@@ -28,7 +28,7 @@ var (
 type StatusKey struct {
 	Node     lifecycle.NodeID
 	Private  *ecdsa.PrivateKey // P-256
-	Chain    [][]byte          // DER: the leaf, then the CA instance that issued it
+	Leaf     []byte            // its certificate, DER
 	NotAfter time.Time         // of the leaf
 }
 
@@ -63,10 +63,13 @@ func NewAttestor() *Attestor {
 
 // Use takes a key, or a new certificate for it, from now on.
 func (a *Attestor) Use(k StatusKey) error {
-	if len(k.Chain) == 0 || k.Private == nil || k.Private.Curve.Params().BitSize != 256 {
+	if len(k.Leaf) == 0 || k.Private == nil || k.Private.Curve.Params().BitSize != 256 {
 		return fmt.Errorf("use a status key: it needs a P-256 key and a certificate")
 	}
-	x5c, err := json.Marshal(k.Chain) // standard base64, as RFC 7515 section 4.1.6 wants it
+	// The CA instance that issued the certificate is left out, as RFC 7515 section 4.1.6
+	// allows: a verifier must have it anyway, and with it an answer no longer leaves in
+	// one write of net/http, whose buffer has 4 KiB.
+	x5c, err := json.Marshal([][]byte{k.Leaf}) // standard base64
 	if err != nil {
 		return fmt.Errorf("use a status key: %w", err)
 	}

@@ -31,7 +31,7 @@ func newAttestor(t testing.TB) (*Attestor, *ecdsa.PrivateKey) {
 		t.Fatal(err)
 	}
 	a := NewAttestor()
-	if err := a.Use(StatusKey{Node: "n", Private: key, Chain: [][]byte{der}, NotAfter: template.NotAfter}); err != nil {
+	if err := a.Use(StatusKey{Node: "n", Private: key, Leaf: der, NotAfter: template.NotAfter}); err != nil {
 		t.Fatal(err)
 	}
 	return a, key
@@ -79,7 +79,7 @@ func TestAttestorWithoutAKey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, k := range map[string]StatusKey{"no key": {Chain: [][]byte{{1}}}, "no chain": {Private: key}, "P-384": {Private: other, Chain: [][]byte{{1}}}} {
+	for name, k := range map[string]StatusKey{"no key": {Leaf: []byte{1}}, "no certificate": {Private: key}, "P-384": {Private: other, Leaf: []byte{1}}} {
 		if err := a.Use(k); err == nil {
 			t.Errorf("%s was taken", name)
 		}
@@ -120,7 +120,7 @@ func TestANewCertificateIsUsed(t *testing.T) {
 			}
 		})
 	}
-	if err := a.Use(StatusKey{Node: "n", Private: key, Chain: [][]byte{[]byte("another")}, NotAfter: noon.Add(2 * time.Hour)}); err != nil {
+	if err := a.Use(StatusKey{Node: "n", Private: key, Leaf: []byte("another"), NotAfter: noon.Add(2 * time.Hour)}); err != nil {
 		t.Fatal(err)
 	}
 	signers.Wait()

@@ -156,14 +156,8 @@ func (k *statusKeeper) use(leaf *x509.Certificate, bundle *identity.Bundle) erro
 	if id != k.node {
 		return fmt.Errorf("check the status certificate: %w", identity.ErrMismatch)
 	}
-	key := publish.StatusKey{Node: k.node, Private: k.key.Signer(), Chain: [][]byte{leaf.Raw}, NotAfter: leaf.NotAfter}
-	for _, ca := range bundle.Certificates() {
-		if leaf.CheckSignatureFrom(ca) == nil {
-			key.Chain = append(key.Chain, ca.Raw)
-		}
-	}
 	k.leaf = leaf
-	return k.attestor.Use(key)
+	return k.attestor.Use(publish.StatusKey{Node: k.node, Private: k.key.Signer(), Leaf: leaf.Raw, NotAfter: leaf.NotAfter})
 }
 
 // startStatusKey makes this node able to sign status answers.

@@ -40,7 +40,7 @@ func signing(t testing.TB) (func(*Config), *ecdsa.PrivateKey) {
 			t.Fatal(err)
 		}
 		c.Attestor = publish.NewAttestor()
-		if err := c.Attestor.Use(publish.StatusKey{Node: c.Ledger.NodeID(), Private: key, Chain: [][]byte{der}, NotAfter: template.NotAfter}); err != nil {
+		if err := c.Attestor.Use(publish.StatusKey{Node: c.Ledger.NodeID(), Private: key, Leaf: der, NotAfter: template.NotAfter}); err != nil {
 			t.Fatal(err)
 		}
 	}, key
