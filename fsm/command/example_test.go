@@ -25,6 +25,30 @@ func exampleNode(id lifecycle.NodeID, name string) NodeRecord {
 		CACert: []byte{0x30, 0x03, 0x02, 0x01, 0x05}, MaxFormat: 1, Version: "0.1.0", Driver: "soft"}
 }
 
+var exampleKID = base64.RawURLEncoding.EncodeToString(filled(0x44))
+
+func exampleSerial(n byte) lifecycle.Serial {
+	return lifecycle.NewSerial(1767355200123, [13]byte{12: n})
+}
+
+var renewed = exampleSerial(0)
+
+// exampleCertificate has the form of a certificate and nothing in it.
+func exampleCertificate() []byte {
+	s := exampleSerial(1)
+	tbs := slices.Concat([]byte{0xa0, 3, 2, 1, 2, 2, 20}, s[:], []byte{0x30, 0, 0x30, 0, 0x30, 30, 0x17, 13}, []byte("260102120000Z"),
+		[]byte{0x17, 13}, []byte("260201120000Z"), []byte{0x30, 0, 0x30, 0})
+	return slices.Concat([]byte{0x30, byte(len(tbs) + 7), 0x30, byte(len(tbs))}, tbs, []byte{0x30, 0, 0x03, 1, 0})
+}
+
+func exampleIssuerTerms() lifecycle.IssuerTerms {
+	return lifecycle.IssuerTerms{CommonName: "corp issuing", Organization: "Corp", PathLen: 1, CAValidity: 365 * lifecycle.Day, CRLEvery: lifecycle.Hour,
+		CRLValid: 72 * lifecycle.Hour, OCSPValid: lifecycle.Hour, ShardCRL: true,
+		Names: lifecycle.NameConstraints{PermittedDNS: []string{"corp.test"}, ExcludedDNS: []string{"no.corp.test"}, PermittedIPs: []string{"10.0.0.0/8"},
+			ExcludedIPs: []string{"10.9.0.0/16"}, PermittedEmails: []string{"corp.test"}, ExcludedEmails: []string{"no.corp.test"},
+			PermittedURIs: []string{"corp.test"}, ExcludedURIs: []string{"no.corp.test"}}}
+}
+
 // examples holds one valid command of each kind with every field set. Each stands
 // in a golden file, so nothing here is ever changed: a new field of a later format
 // gets an example, and a golden, of its own.
@@ -93,6 +117,33 @@ func examples() []Body {
 		&BreakGlass{Plan: PlanOf(&ResumeVersion{Key: "ci", Version: 2, Comment: "false alarm"}), Reason: "both approvers are on one plane"},
 		&Replace{Key: "ci", Versions: []uint64{1, 2}, Version: 3, Instances: intents, Reason: lifecycle.KeyCompromise, CompromisedSince: 1767350000000, Comment: "keys in a public repository", Distrust: true},
 		&RotateGossipKey{Digest: filled(0xbb)},
+		&CreateIssuer{Key: CreateKey{Name: "corp", Purpose: lifecycle.ForCertificate, Alg: lifecycle.ES256, Custody: lifecycle.Distributed, Owner: "platform",
+			Reason: "certificates of the build farm", Policy: lifecycle.Policy{JWKSMaxAge: 5 * lifecycle.Minute, VerifyOneIn: 1, Strict: true}, Instances: intents},
+			Of: lifecycle.IssuingIssuer, Parent: "root", Terms: exampleIssuerTerms()},
+		&BindCACert{Issuer: "corp", Version: 1, Node: nodeA, DER: exampleCertificate(), Subject: "corp issuing Eg9xPq2c"},
+		&SetIssuer{Issuer: "corp", Terms: exampleIssuerTerms()},
+		&SetProfile{Name: "web", Terms: lifecycle.ProfileTerms{Usage: []string{"digitalSignature"}, ExtendedUsage: []string{"serverAuth", "clientAuth"},
+			Keys: []string{"P-256", "RSA-3072"}, DefaultValidity: lifecycle.Day, MaxValidity: 30 * lifecycle.Day, Backdate: 5 * lifecycle.Minute, CommonName: "first",
+			Names:         []lifecycle.NameRule{{Requester: "web-*", DNS: []string{"*.web.test"}, IPs: []string{"10.0.0.0/8"}, URIs: []string{"spiffe://test/*"}, Emails: []string{"*@web.test"}}},
+			NamesOptional: true, NoRevocation: true, OCSPNoCheck: true}},
+		&DropProfile{Name: "web"},
+		&IssueIntents{Node: nodeA, Items: []IssueItem{
+			{Serial: exampleSerial(1), Issuer: "corp", Version: 1, KID: exampleKID, Profile: "server", ProfileHash: filled(0x12), TBSHash: filled(0x13), SPKIHash: filled(0x14),
+				Subject: "a.test", DNS: []string{"a.test", "b.test"}, IPs: []string{"10.0.0.1"}, URIs: []string{"spiffe://test/a"}, Emails: []string{"a@a.test"},
+				NotBefore: 1767354900000, NotAfter: 1769947200000, DeadlineAt: 1767355260000, Requester: "web-01", TokenID: "tok-0001",
+				RequestID: "019b7dd0-2c7b-7000-8000-000000000003", RequestDigest: filled(0x15)},
+			{Serial: exampleSerial(2), Issuer: "corp", Version: 1, KID: exampleKID, Profile: "server", ProfileHash: filled(0x12), TBSHash: filled(0x16), SPKIHash: filled(0x17),
+				Subject: "c.test", NotBefore: 1767354900000, NotAfter: 1769947200000, DeadlineAt: 1767355260000, Requester: "web-02",
+				Replaces: &renewed, ByCertificate: true}}},
+		&RecordIssued{Node: nodeA, Items: []IssuedItem{{Serial: exampleSerial(1), DER: exampleCertificate()}}},
+		&RevokeCertificates{Items: []RevokeItem{{Serial: exampleSerial(1), Reason: lifecycle.KeyCompromise, InvalidityAt: 1767350000000, Comment: "laptop stolen"},
+			{Serial: exampleSerial(2), Reason: lifecycle.CertificateHold}}},
+		&ReleaseCertificates{Serials: []lifecycle.Serial{exampleSerial(2)}, Comment: "found again"},
+		&AbandonIntents{Serials: []lifecycle.Serial{exampleSerial(1), exampleSerial(2)}},
+		&PruneRevoked{Serials: []lifecycle.Serial{exampleSerial(1)}},
+		&AllocateCRL{Node: nodeA, KID: exampleKID, Shard: 3, Number: 17, TBSHash: filled(0x18), ThisUpdate: 1767355200000, NextUpdate: 1767614400000, Entries: 4, AtIndex: 99},
+		&BindResponder{Node: nodeB, Serial: exampleSerial(3)},
+		&AnnounceResponder{Node: nodeB, SPKI: []byte{0x30, 0x03, 0x02, 0x01, 0x09}},
 	}
 }
 

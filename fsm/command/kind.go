@@ -59,58 +59,89 @@ const (
 	KindReplace Kind = 94
 
 	KindRotateGossipKey Kind = 100
+
+	KindCreateIssuer Kind = 110
+	KindBindCACert   Kind = 111
+	KindSetIssuer    Kind = 112
+	KindSetProfile   Kind = 113
+	KindDropProfile  Kind = 114
+
+	KindIssueIntents        Kind = 120
+	KindRecordIssued        Kind = 121
+	KindRevokeCertificates  Kind = 122
+	KindReleaseCertificates Kind = 123
+	KindAbandonIntents      Kind = 124
+	KindPruneRevoked        Kind = 125
+
+	KindAllocateCRL       Kind = 130
+	KindBindResponder     Kind = 131
+	KindAnnounceResponder Kind = 132
 )
 
 var registry = map[Kind]struct {
 	name string
 	new  func() Body
 }{
-	KindInit:              {"Init", func() Body { return new(Init) }},
-	KindAdvanceClock:      {"AdvanceClock", func() Body { return new(AdvanceClock) }},
-	KindRaiseFormat:       {"RaiseFormat", func() Body { return new(RaiseFormat) }},
-	KindMarkCheckpoint:    {"MarkCheckpoint", func() Body { return new(MarkCheckpoint) }},
-	KindRecordCheckpoint:  {"RecordCheckpoint", func() Body { return new(RecordCheckpoint) }},
-	KindSetSettings:       {"SetSettings", func() Body { return new(SetSettings) }},
-	KindAddJoinToken:      {"AddJoinToken", func() Body { return new(AddJoinToken) }},
-	KindJoinNode:          {"JoinNode", func() Body { return new(JoinNode) }},
-	KindUpdateNode:        {"UpdateNode", func() Body { return new(UpdateNode) }},
-	KindSetNodeRoles:      {"SetNodeRoles", func() Body { return new(SetNodeRoles) }},
-	KindSetNodeStatus:     {"SetNodeStatus", func() Body { return new(SetNodeStatus) }},
-	KindCreateKey:         {"CreateKey", func() Body { return new(CreateKey) }},
-	KindPrepareVersion:    {"PrepareVersion", func() Body { return new(PrepareVersion) }},
-	KindPlanInstances:     {"PlanInstances", func() Body { return new(PlanInstances) }},
-	KindBindInstance:      {"BindInstance", func() Body { return new(BindInstance) }},
-	KindReportCondition:   {"ReportCondition", func() Body { return new(ReportCondition) }},
-	KindPublishVersion:    {"PublishVersion", func() Body { return new(PublishVersion) }},
-	KindActivateVersion:   {"ActivateVersion", func() Body { return new(ActivateVersion) }},
-	KindAdmitInstance:     {"AdmitInstance", func() Body { return new(AdmitInstance) }},
-	KindSuspendVersion:    {"SuspendVersion", func() Body { return new(SuspendVersion) }},
-	KindResumeVersion:     {"ResumeVersion", func() Body { return new(ResumeVersion) }},
-	KindDeactivateVersion: {"DeactivateVersion", func() Body { return new(DeactivateVersion) }},
-	KindWithdrawVersion:   {"WithdrawVersion", func() Body { return new(WithdrawVersion) }},
-	KindRevoke:            {"Revoke", func() Body { return new(Revoke) }},
-	KindScheduleDestroy:   {"ScheduleDestroy", func() Body { return new(ScheduleDestroy) }},
-	KindBeginErasure:      {"BeginErasure", func() Body { return new(BeginErasure) }},
-	KindConfirmErased:     {"ConfirmErased", func() Body { return new(ConfirmErased) }},
-	KindSetPolicy:         {"SetPolicy", func() Body { return new(SetPolicy) }},
-	KindAddPrincipal:      {"AddPrincipal", func() Body { return new(AddPrincipal) }},
-	KindRevokePrincipal:   {"RevokePrincipal", func() Body { return new(RevokePrincipal) }},
-	KindAddToken:          {"AddToken", func() Body { return new(AddToken) }},
-	KindRevokeToken:       {"RevokeToken", func() Body { return new(RevokeToken) }},
-	KindRecordFenced:      {"RecordFenced", func() Body { return new(RecordFenced) }},
-	KindRecordSettled:     {"RecordSettled", func() Body { return new(RecordSettled) }},
-	KindRecordSignatures:  {"RecordSignatures", func() Body { return new(RecordSignatures) }},
-	KindReportSeal:        {"ReportSeal", func() Body { return new(ReportSeal) }},
-	KindLiftSeal:          {"LiftSeal", func() Body { return new(LiftSeal) }},
-	KindOpenProposal:      {"OpenProposal", func() Body { return new(OpenProposal) }},
-	KindApprove:           {"Approve", func() Body { return new(Approve) }},
-	KindRejectProposal:    {"RejectProposal", func() Body { return new(RejectProposal) }},
-	KindWithdrawProposal:  {"WithdrawProposal", func() Body { return new(WithdrawProposal) }},
-	KindExecuteProposal:   {"ExecuteProposal", func() Body { return new(ExecuteProposal) }},
-	KindExpireProposals:   {"ExpireProposals", func() Body { return new(ExpireProposals) }},
-	KindBreakGlass:        {"BreakGlass", func() Body { return new(BreakGlass) }},
-	KindReplace:           {"Replace", func() Body { return new(Replace) }},
-	KindRotateGossipKey:   {"RotateGossipKey", func() Body { return new(RotateGossipKey) }},
+	KindInit:                {"Init", func() Body { return new(Init) }},
+	KindAdvanceClock:        {"AdvanceClock", func() Body { return new(AdvanceClock) }},
+	KindRaiseFormat:         {"RaiseFormat", func() Body { return new(RaiseFormat) }},
+	KindMarkCheckpoint:      {"MarkCheckpoint", func() Body { return new(MarkCheckpoint) }},
+	KindRecordCheckpoint:    {"RecordCheckpoint", func() Body { return new(RecordCheckpoint) }},
+	KindSetSettings:         {"SetSettings", func() Body { return new(SetSettings) }},
+	KindAddJoinToken:        {"AddJoinToken", func() Body { return new(AddJoinToken) }},
+	KindJoinNode:            {"JoinNode", func() Body { return new(JoinNode) }},
+	KindUpdateNode:          {"UpdateNode", func() Body { return new(UpdateNode) }},
+	KindSetNodeRoles:        {"SetNodeRoles", func() Body { return new(SetNodeRoles) }},
+	KindSetNodeStatus:       {"SetNodeStatus", func() Body { return new(SetNodeStatus) }},
+	KindCreateKey:           {"CreateKey", func() Body { return new(CreateKey) }},
+	KindPrepareVersion:      {"PrepareVersion", func() Body { return new(PrepareVersion) }},
+	KindPlanInstances:       {"PlanInstances", func() Body { return new(PlanInstances) }},
+	KindBindInstance:        {"BindInstance", func() Body { return new(BindInstance) }},
+	KindReportCondition:     {"ReportCondition", func() Body { return new(ReportCondition) }},
+	KindPublishVersion:      {"PublishVersion", func() Body { return new(PublishVersion) }},
+	KindActivateVersion:     {"ActivateVersion", func() Body { return new(ActivateVersion) }},
+	KindAdmitInstance:       {"AdmitInstance", func() Body { return new(AdmitInstance) }},
+	KindSuspendVersion:      {"SuspendVersion", func() Body { return new(SuspendVersion) }},
+	KindResumeVersion:       {"ResumeVersion", func() Body { return new(ResumeVersion) }},
+	KindDeactivateVersion:   {"DeactivateVersion", func() Body { return new(DeactivateVersion) }},
+	KindWithdrawVersion:     {"WithdrawVersion", func() Body { return new(WithdrawVersion) }},
+	KindRevoke:              {"Revoke", func() Body { return new(Revoke) }},
+	KindScheduleDestroy:     {"ScheduleDestroy", func() Body { return new(ScheduleDestroy) }},
+	KindBeginErasure:        {"BeginErasure", func() Body { return new(BeginErasure) }},
+	KindConfirmErased:       {"ConfirmErased", func() Body { return new(ConfirmErased) }},
+	KindSetPolicy:           {"SetPolicy", func() Body { return new(SetPolicy) }},
+	KindAddPrincipal:        {"AddPrincipal", func() Body { return new(AddPrincipal) }},
+	KindRevokePrincipal:     {"RevokePrincipal", func() Body { return new(RevokePrincipal) }},
+	KindAddToken:            {"AddToken", func() Body { return new(AddToken) }},
+	KindRevokeToken:         {"RevokeToken", func() Body { return new(RevokeToken) }},
+	KindRecordFenced:        {"RecordFenced", func() Body { return new(RecordFenced) }},
+	KindRecordSettled:       {"RecordSettled", func() Body { return new(RecordSettled) }},
+	KindRecordSignatures:    {"RecordSignatures", func() Body { return new(RecordSignatures) }},
+	KindReportSeal:          {"ReportSeal", func() Body { return new(ReportSeal) }},
+	KindLiftSeal:            {"LiftSeal", func() Body { return new(LiftSeal) }},
+	KindOpenProposal:        {"OpenProposal", func() Body { return new(OpenProposal) }},
+	KindApprove:             {"Approve", func() Body { return new(Approve) }},
+	KindRejectProposal:      {"RejectProposal", func() Body { return new(RejectProposal) }},
+	KindWithdrawProposal:    {"WithdrawProposal", func() Body { return new(WithdrawProposal) }},
+	KindExecuteProposal:     {"ExecuteProposal", func() Body { return new(ExecuteProposal) }},
+	KindExpireProposals:     {"ExpireProposals", func() Body { return new(ExpireProposals) }},
+	KindBreakGlass:          {"BreakGlass", func() Body { return new(BreakGlass) }},
+	KindReplace:             {"Replace", func() Body { return new(Replace) }},
+	KindRotateGossipKey:     {"RotateGossipKey", func() Body { return new(RotateGossipKey) }},
+	KindCreateIssuer:        {"CreateIssuer", func() Body { return new(CreateIssuer) }},
+	KindBindCACert:          {"BindCACert", func() Body { return new(BindCACert) }},
+	KindSetIssuer:           {"SetIssuer", func() Body { return new(SetIssuer) }},
+	KindSetProfile:          {"SetProfile", func() Body { return new(SetProfile) }},
+	KindDropProfile:         {"DropProfile", func() Body { return new(DropProfile) }},
+	KindIssueIntents:        {"IssueIntents", func() Body { return new(IssueIntents) }},
+	KindRecordIssued:        {"RecordIssued", func() Body { return new(RecordIssued) }},
+	KindRevokeCertificates:  {"RevokeCertificates", func() Body { return new(RevokeCertificates) }},
+	KindReleaseCertificates: {"ReleaseCertificates", func() Body { return new(ReleaseCertificates) }},
+	KindAbandonIntents:      {"AbandonIntents", func() Body { return new(AbandonIntents) }},
+	KindPruneRevoked:        {"PruneRevoked", func() Body { return new(PruneRevoked) }},
+	KindAllocateCRL:         {"AllocateCRL", func() Body { return new(AllocateCRL) }},
+	KindBindResponder:       {"BindResponder", func() Body { return new(BindResponder) }},
+	KindAnnounceResponder:   {"AnnounceResponder", func() Body { return new(AnnounceResponder) }},
 }
 
 // New returns an empty command of the kind, nil when the kind is unknown.

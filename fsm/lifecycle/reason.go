@@ -47,3 +47,26 @@ func (r Reason) Verb() Verb {
 
 // IsCompromise reports whether the reason takes the key out of the trust set at once.
 func (r Reason) IsCompromise() bool { return r.Verb() == Compromise }
+
+// Code is the reason's number in a CRL or an OCSP answer (RFC 5280 section 5.3.1).
+func (r Reason) Code() int {
+	switch r {
+	case KeyCompromise:
+		return 1
+	case CACompromise:
+		return 2
+	case AffiliationChanged:
+		return 3
+	case Superseded:
+		return 4
+	case CessationOfOperation:
+		return 5
+	case CertificateHold:
+		return 6
+	case PrivilegeWithdrawn:
+		return 9
+	case AACompromise:
+		return 10
+	}
+	return 0
+}
