@@ -74,6 +74,11 @@ func mayHaveSigned(v *state.View, g *command.SignatureGroup) string {
 	if d := access.Decide(v.Principal(g.Principal), access.KeySign, g.Key); !d.Allowed {
 		return d.Why
 	}
+	if k := v.Key(g.Key); k != nil { // Apply says it of a key that is not there
+		if d := access.DecideCaller(v.Principal(g.Principal), k); !d.Allowed {
+			return d.Why
+		}
+	}
 	if g.TokenID == "" {
 		return ""
 	}

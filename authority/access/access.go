@@ -138,6 +138,15 @@ func Decide(p *lifecycle.Principal, verb Verb, key lifecycle.KeyID) Decision {
 	return Decision{Why: fmt.Sprintf("%s has none of the roles %v for all keys, which %s needs", p.Name, r.roles, verb)}
 }
 
+// DecideCaller answers whether the policy of k lets a principal sign that has the role
+// to: a policy may name its callers more closely than roles do.
+func DecideCaller(p *lifecycle.Principal, k *lifecycle.Key) Decision {
+	if p != nil && k.Policy.AllowsCaller(p.Name) {
+		return Decision{Allowed: true}
+	}
+	return Decision{Why: fmt.Sprintf("the policy of %s lets only %v sign: chancery key policy get %s", k.ID, k.Policy.AllowedCallers, k.ID)}
+}
+
 func covers(r rule, g lifecycle.Grant, key lifecycle.KeyID) bool {
 	for _, role := range r.roles {
 		if g.Role != role {

@@ -97,6 +97,9 @@ func (s *Signer) look(v *state.View, r Request) (g grounds, err error) {
 	if g.key = v.Key(id); g.key == nil {
 		return g, refuse(string(state.KeyNotFound), "chancery key list", "there is no key %q", r.Key)
 	}
+	if d := access.DecideCaller(g.caller, g.key); !d.Allowed {
+		return g, &authority.Denied{Why: d.Why}
+	}
 	g.version = v.Version(id, g.key.Active)
 	if g.version == nil || !g.version.State.MaySign() {
 		return g, whyNotActive(v, g.key)

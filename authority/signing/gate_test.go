@@ -62,6 +62,11 @@ func TestGate(t *testing.T) {
 			p.Inputs = []string{lifecycle.InputDigest}
 			w.ledger.Must(w.t, &command.SetPolicy{Key: "ci", Policy: p})
 		}, want: "conflict"},
+		"left out of the callers": {change: func(w *world) {
+			p := w.ledger.View().Key("ci").Policy
+			p.AllowedCallers = []string{"other-*"}
+			w.ledger.Must(w.t, &command.SetPolicy{Key: "ci", Policy: p})
+		}, want: "denied"},
 		"request too old":   {change: func(w *world) { w.elapsed.Store(int64(time.Minute)) }, want: "too_late"},
 		"instance unusable": {change: func(w *world) { w.usable = errors.New("spki differs") }, want: "instance_not_here"},
 	} {
@@ -113,6 +118,11 @@ func TestAdmission(t *testing.T) {
 		},
 		"a key out of scope": func() (string, error) {
 			_, err := w.signer.Sign(ctx, w.request("other"), []signing.Input{hello})
+			return "denied", err
+		},
+		"a caller whom the policy does not name": func() (string, error) {
+			w.create("ci-few", lifecycle.ForArtifact, lifecycle.ES256, func(p *lifecycle.Policy) { p.AllowedCallers = []string{"robot-2", "rob"} })
+			_, err := w.signer.Sign(ctx, w.request("ci-few"), []signing.Input{hello})
 			return "denied", err
 		},
 		"no key": func() (string, error) {

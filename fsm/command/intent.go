@@ -135,6 +135,10 @@ func (in *intentLines) setPolicy(c *SetPolicy) {
 	in.number("verify-one-in", int64(p.VerifyOneIn))
 	in.flag("strict", p.Strict)
 	in.rules(p.Approvals)
+	in.texts("allowed-caller", p.AllowedCallers)
+	in.flag("confirm-activate", p.ConfirmActivate)
+	in.flag("confirm-withdraw", p.ConfirmWithdraw)
+	in.flag("destroy-retired", p.DestroyRetired)
 }
 
 func (in *intentLines) principal(c *AddPrincipal) {

@@ -18,6 +18,7 @@ func approvable() []Body {
 		switch c := b.(type) {
 		case *SetPolicy:
 			c.Policy.Strict, c.Policy.Approvals = true, rules
+			c.Policy.AllowedCallers, c.Policy.ConfirmActivate, c.Policy.ConfirmWithdraw, c.Policy.DestroyRetired = []string{"ci-*"}, true, true, true
 			out = append(out, c)
 		case *SetSettings:
 			c.Settings.Lease, c.Settings.RequestAge, c.Settings.BreakGlass = 5000, 2000, []string{"eve"}

@@ -76,14 +76,17 @@ func TestSettingsApprovals(t *testing.T) {
 // field without one fails here until Widens knows it.
 func TestEveryPolicyFieldWidens(t *testing.T) {
 	base := Policy{RotateEvery: Day, MaxAge: 2 * Day, Lead: Hour, VerifyWindow: 2 * Hour, JWKSMaxAge: Minute, MaxTTL: Hour, DestroyWait: Day,
-		MinReady: 2, Inputs: []string{InputMessage}, Types: []string{"JWT"}, Audiences: []string{"a"}, Issuer: "i", VerifyOneIn: 2, Strict: true}
+		MinReady: 2, Inputs: []string{InputMessage}, Types: []string{"JWT"}, Audiences: []string{"a"}, Issuer: "i", VerifyOneIn: 2, Strict: true,
+		AllowedCallers: []string{"ci-a*"}, ConfirmActivate: true}
 	wider := map[string]func(*Policy){
 		"RotateEvery": func(p *Policy) { p.RotateEvery = 0 }, "MaxAge": func(p *Policy) { p.MaxAge++ }, "Lead": func(p *Policy) { p.Lead-- },
 		"VerifyWindow": func(p *Policy) { p.VerifyWindow++ }, "JWKSMaxAge": func(p *Policy) { p.JWKSMaxAge++ }, "MaxTTL": func(p *Policy) { p.MaxTTL++ },
 		"DestroyWait": func(p *Policy) { p.DestroyWait-- }, "MinReady": func(p *Policy) { p.MinReady-- }, "Publish": func(p *Policy) { p.Publish = true },
 		"Inputs": func(p *Policy) { p.Inputs = append([]string{InputDigest}, p.Inputs...) }, "Types": func(p *Policy) { p.Types = []string{"JWT", "x"} },
 		"Audiences": func(p *Policy) { p.Audiences = nil }, "Issuer": func(p *Policy) { p.Issuer = "" }, "VerifyOneIn": func(p *Policy) { p.VerifyOneIn++ },
-		"Strict": func(p *Policy) { p.Strict = false },
+		"Strict": func(p *Policy) { p.Strict = false }, "AllowedCallers": func(p *Policy) { p.AllowedCallers = []string{"ci-*"} },
+		"ConfirmActivate": func(p *Policy) { p.ConfirmActivate = false }, "ConfirmWithdraw": func(p *Policy) { p.ConfirmWithdraw = true },
+		"DestroyRetired": func(p *Policy) { p.DestroyRetired = true },
 	}
 	for i := range reflect.TypeOf(base).NumField() {
 		name := reflect.TypeOf(base).Field(i).Name
@@ -105,6 +108,7 @@ func TestEveryPolicyFieldWidens(t *testing.T) {
 		"nothing": func(*Policy) {}, "rotation sooner": func(p *Policy) { p.RotateEvery = Hour; p.MaxAge = Hour }, "a longer lead": func(p *Policy) { p.Lead++ },
 		"a longer wait": func(p *Policy) { p.DestroyWait++ }, "more ready": func(p *Policy) { p.MinReady++ }, "a shorter life": func(p *Policy) { p.MaxTTL-- },
 		"more checks": func(p *Policy) { p.VerifyOneIn-- }, "fewer inputs": func(p *Policy) { p.Inputs = nil }, "shorter caching": func(p *Policy) { p.JWKSMaxAge-- },
+		"fewer callers": func(p *Policy) { p.AllowedCallers = []string{"ci-ab"} },
 	} {
 		p := base
 		change(&p)

@@ -15,8 +15,30 @@ func (p Policy) Narrows(old Policy) bool {
 		return true
 	case p.LongestTTL() < old.LongestTTL():
 		return true
+	case p.losesCallers(old):
+		return true
 	}
 	return p.Strict && !old.Strict
+}
+
+// losesCallers reports whether somebody could call under old whom p does not name.
+func (p Policy) losesCallers(old Policy) bool {
+	if len(p.AllowedCallers) == 0 {
+		return false // anybody
+	}
+	if len(old.AllowedCallers) == 0 {
+		return !contains(p.AllowedCallers, "*")
+	}
+	for _, pattern := range old.AllowedCallers {
+		kept := false
+		for _, now := range p.AllowedCallers {
+			kept = kept || match(now, pattern) // stars taken as letters, as in Covers
+		}
+		if !kept {
+			return true
+		}
+	}
+	return false
 }
 
 // LongestTTL is the longest exp - iat of a token: MaxTTL, an hour when it says nothing.

@@ -32,6 +32,14 @@ func TestPolicyNarrowing(t *testing.T) {
 		"less than the default": {func(p *Policy) { p.MaxTTL = 0 }, func(p *Policy) { p.MaxTTL = Minute }, true},
 		"strict":                {nil, func(p *Policy) { p.Strict = true }, true},
 		"strict no more":        {func(p *Policy) { p.Strict = true }, nil, false},
+		"callers first named":   {nil, func(p *Policy) { p.AllowedCallers = []string{"ci-*"} }, true},
+		"every caller by name":  {nil, func(p *Policy) { p.AllowedCallers = []string{"a", "*"} }, false},
+		"any caller":            {func(p *Policy) { p.AllowedCallers = []string{"ci-*"} }, nil, false},
+		"a caller less":         {func(p *Policy) { p.AllowedCallers = []string{"a", "b"} }, func(p *Policy) { p.AllowedCallers = []string{"b"} }, true},
+		"a caller more":         {func(p *Policy) { p.AllowedCallers = []string{"a"} }, func(p *Policy) { p.AllowedCallers = []string{"b", "a"} }, false},
+		"a wider pattern":       {func(p *Policy) { p.AllowedCallers = []string{"ci-a*"} }, func(p *Policy) { p.AllowedCallers = []string{"ci-*"} }, false},
+		"a closer pattern":      {func(p *Policy) { p.AllowedCallers = []string{"ci-*"} }, func(p *Policy) { p.AllowedCallers = []string{"ci-a*"} }, true},
+		"a name in the pattern": {func(p *Policy) { p.AllowedCallers = []string{"ci-*"} }, func(p *Policy) { p.AllowedCallers = []string{"ci-a"} }, true},
 		"other things":          {nil, func(p *Policy) { p.Lead, p.RotateEvery, p.Publish, p.VerifyOneIn = 0, 2*Day, true, 1 }, false},
 	} {
 		old, now := base(), base()
@@ -119,5 +127,33 @@ func TestStrictIsTheDefaultWhereItMatters(t *testing.T) {
 		if got, want := DefaultPolicy(p, ES256).Strict, p == ForCode || p == ForCertificate; got != want {
 			t.Errorf("a %s key is strict: %t", p, got)
 		}
+	}
+}
+
+// TestCallersLostIsSound: where no caller counts as lost, everybody who could sign still
+// can.
+func TestCallersLostIsSound(t *testing.T) {
+	patterns, names := words("ab*", 3), words("ab", 4)
+	lists := [][]string{nil}
+	for i, p := range patterns {
+		lists = append(lists, []string{p}, []string{p, patterns[(i+7)%len(patterns)]})
+	}
+	kept := 0
+	for _, old := range lists {
+		for _, now := range lists {
+			a, b := Policy{AllowedCallers: old}, Policy{AllowedCallers: now}
+			if b.Narrows(a) {
+				continue
+			}
+			kept++
+			for _, n := range names {
+				if a.AllowsCaller(n) && !b.AllowsCaller(n) {
+					t.Fatalf("%v becomes %v: %s is lost without a word", old, now, n)
+				}
+			}
+		}
+	}
+	if kept < len(lists) {
+		t.Errorf("only %d of %d changes lose nobody: the test does not test much", kept, len(lists)*len(lists))
 	}
 }

@@ -21,24 +21,31 @@ type Policy struct {
 	VerifyOneIn  int            `cbor:"14,keyasint,omitempty" json:"verify_one_in"`
 	Strict       bool           `cbor:"15,keyasint,omitempty" json:"strict"`              // record each signature in the log before release
 	Approvals    []ApprovalRule `cbor:"16,keyasint,omitempty" json:"approvals,omitempty"` // of this key, in place of the cluster's; empty = the cluster's
+
+	AllowedCallers  []string `cbor:"17,keyasint,omitempty" json:"allowed_callers"`  // principals that may sign, by name or glob, beside the role; empty = whoever has the role
+	ConfirmActivate bool     `cbor:"18,keyasint,omitempty" json:"confirm_activate"` // a version signs only when the required consumers have confirmed that they know it
+	ConfirmWithdraw bool     `cbor:"19,keyasint,omitempty" json:"confirm_withdraw"` // the verify window ends early when the required consumers have confirmed that they can do without
+	DestroyRetired  bool     `cbor:"20,keyasint,omitempty" json:"destroy_retired"`  // what the plan took out of the trust set is destroyed after DestroyWait
 }
 
-// Inputs a policy can allow.
+// Inputs a policy can allow: what the key's one algorithm is put over.
 const (
 	InputMessage = "message"
 	InputDigest  = "digest"
 	InputJWS     = "jws"
+	InputX509    = "x509" // the to-be-signed part of a certificate, CRL or OCSP answer
 )
 
 // DefaultPolicy is what a new key gets when its owner says nothing.
 func DefaultPolicy(p Purpose, a Algorithm) Policy {
-	pol := Policy{JWKSMaxAge: 5 * Minute, DestroyWait: 7 * Day, VerifyOneIn: 1}
+	pol := Policy{JWKSMaxAge: 5 * Minute, DestroyWait: 7 * Day, VerifyOneIn: 1, ConfirmActivate: true, ConfirmWithdraw: true, DestroyRetired: true}
 	switch p {
 	case ForToken, ForAssertion:
 		pol.RotateEvery, pol.Lead, pol.VerifyWindow, pol.MaxTTL = 30*Day, Hour, 2*Hour, Hour
 		pol.Inputs, pol.Types = []string{InputJWS}, []string{"JWT"}
 	case ForCertificate:
 		pol.Strict = true
+		pol.Inputs = []string{InputX509}
 	case ForCode, ForArtifact:
 		pol.Strict = p == ForCode
 		pol.RotateEvery, pol.Lead = 90*Day, 24*Hour
@@ -81,6 +88,9 @@ func (p Policy) Check(purpose Purpose, alg Algorithm) error {
 	if p.RotateEvery > 0 && p.RotateEvery <= p.Lead {
 		return fmt.Errorf("policy rotate_every = %s is not longer than lead = %s: a version would be due before its successor may sign", p.RotateEvery, p.Lead)
 	}
+	if p.MaxAge > 0 && p.MaxAge < p.RotateEvery {
+		return fmt.Errorf("policy max_age = %s is shorter than rotate_every = %s: every version would be overdue before it is replaced", p.MaxAge, p.RotateEvery)
+	}
 	if p.VerifyWindow > 0 && p.VerifyWindow < p.MaxTTL {
 		return fmt.Errorf("policy verify_window = %s is shorter than max_ttl = %s: valid tokens would stop verifying", p.VerifyWindow, p.MaxTTL)
 	}
@@ -96,10 +106,27 @@ func (p Policy) Check(purpose Purpose, alg Algorithm) error {
 	if err := p.CheckTexts(); err != nil {
 		return err
 	}
+	if err := p.checkCallers(); err != nil {
+		return err
+	}
 	if err := p.CheckApprovals(); err != nil {
 		return err
 	}
 	return p.checkInputs(purpose, alg)
+}
+
+// checkCallers validates the patterns of callers: a name, with '*' for any run of
+// characters.
+func (p Policy) checkCallers() error {
+	for i, s := range p.AllowedCallers {
+		if err := checkPattern("caller", s); err != nil {
+			return fmt.Errorf("policy allowed_callers: %w", err)
+		}
+		if contains(p.AllowedCallers[:i], s) {
+			return fmt.Errorf("policy allowed_callers names %s twice", s)
+		}
+	}
+	return nil
 }
 
 // CheckTexts validates the policy's texts alone, which needs no key.
@@ -107,7 +134,7 @@ func (p Policy) CheckTexts() error {
 	for _, l := range []struct {
 		name string
 		list []string
-	}{{"inputs", p.Inputs}, {"types", p.Types}, {"audiences", p.Audiences}, {"issuer", []string{p.Issuer}}} {
+	}{{"inputs", p.Inputs}, {"types", p.Types}, {"audiences", p.Audiences}, {"issuer", []string{p.Issuer}}, {"allowed_callers", p.AllowedCallers}} {
 		if len(l.list) > maxPolicyItems {
 			return fmt.Errorf("policy %s has %d entries: at most %d are allowed", l.name, len(l.list), maxPolicyItems)
 		}
@@ -133,6 +160,8 @@ func (p Policy) checkInputs(purpose Purpose, alg Algorithm) error {
 			ok = purpose.SignsBytes() && alg != EdDSA
 		case InputJWS:
 			ok = purpose.SignsTokens() || purpose.SignsBytes()
+		case InputX509:
+			ok = purpose == ForCertificate
 		}
 		if !ok {
 			return fmt.Errorf("policy inputs: %q is not possible for a %s key with %s", in, purpose, alg)
@@ -157,6 +186,16 @@ func (p Policy) LongestCached() Milliseconds {
 		return min(p.JWKSMaxAge, p.Lead)
 	}
 	return p.JWKSMaxAge
+}
+
+// AllowsCaller reports whether the policy lets the principal sign, if its role does.
+func (p Policy) AllowsCaller(name string) bool {
+	for _, pattern := range p.AllowedCallers {
+		if match(pattern, name) {
+			return true
+		}
+	}
+	return len(p.AllowedCallers) == 0
 }
 
 // Overdue is the age at which an active version is reported, 0 = never.

@@ -46,6 +46,11 @@ func TestPolicyRefusals(t *testing.T) {
 		"too many audiences":       func(p *Policy) { p.Audiences = make([]string, 33) },
 		"a long issuer":            func(p *Policy) { p.Issuer = strings.Repeat("x", 257) },
 		"a control character":      func(p *Policy) { p.Types = []string{"JWT\n"} },
+		"max_age < rotate_every":   func(p *Policy) { p.MaxAge = p.RotateEvery - 1 },
+		"a caller without a name":  func(p *Policy) { p.AllowedCallers = []string{""} },
+		"a malformed caller":       func(p *Policy) { p.AllowedCallers = []string{"Bob"} },
+		"a caller twice":           func(p *Policy) { p.AllowedCallers = []string{"bob", "bob"} },
+		"x509 for a token key":     func(p *Policy) { p.Inputs = []string{InputX509} },
 		"a type that is not UTF-8": func(p *Policy) { p.Types = []string{"\xff"} },
 	} {
 		p := DefaultPolicy(ForToken, ES256)

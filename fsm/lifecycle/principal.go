@@ -45,13 +45,22 @@ func (g Grant) Check() error {
 	if !known {
 		return fmt.Errorf("unknown role %q: choose one of %v", string(g.Role), Roles)
 	}
-	if g.Keys == "" || len(g.Keys) > MaxNameBytes {
-		return fmt.Errorf("role %s needs a key-name pattern of 1 to %d characters, for example %s:ci-*", g.Role, MaxNameBytes, g.Role)
+	if err := checkPattern("key-name", g.Keys); err != nil {
+		return fmt.Errorf("role %s: %w, for example %s:ci-*", g.Role, err, g.Role)
 	}
-	for i := 0; i < len(g.Keys); i++ {
-		c := g.Keys[i]
+	return nil
+}
+
+// checkPattern validates a name in which '*' stands for any run of characters. what is
+// the noun for the message.
+func checkPattern(what, s string) error {
+	if s == "" || len(s) > MaxNameBytes {
+		return fmt.Errorf("a %s pattern has 1 to %d characters", what, MaxNameBytes)
+	}
+	for i := 0; i < len(s); i++ {
+		c := s[i]
 		if !(c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '-' || c == '*') {
-			return fmt.Errorf("key-name pattern %q: use a-z, 0-9, '-' and '*'", g.Keys)
+			return fmt.Errorf("%s pattern %q: use a-z, 0-9, '-' and '*'", what, s)
 		}
 	}
 	return nil

@@ -24,6 +24,12 @@ func (p Policy) Widens(old Policy) bool {
 		return true
 	case p.Publish != old.Publish:
 		return true
+	case old.ConfirmActivate && !p.ConfirmActivate:
+		return true
+	case p.ConfirmWithdraw != old.ConfirmWithdraw: // as the verify window: sooner or later out of the trust set
+		return true
+	case p.DestroyRetired && !old.DestroyRetired:
+		return true
 	}
 	return false
 }

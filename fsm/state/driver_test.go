@@ -79,7 +79,11 @@ func (d *driver) body() command.Body {
 			return b
 		}
 	}
-	switch d.int(22) {
+	switch d.int(23) {
+	case 22:
+		c := &command.SetPolicy{Key: k, Policy: key.Policy}
+		c.Policy.AllowedCallers = pick(d, nil, []string{"ada"}, []string{"a*", "robot"}, []string{"robot"})
+		return c
 	case 0, 1:
 		return &command.PrepareVersion{Key: k, Version: key.Newest + 1, Instances: d.intents(k, key.Newest+1)}
 	case 2, 3, 4, 5:

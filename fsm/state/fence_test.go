@@ -101,6 +101,9 @@ var narrowing = []struct {
 	{"an input less", func(w *world) command.Body {
 		return w.change(func(p *lifecycle.Policy) { p.Inputs = nil })
 	}, "key.policy_changed", nil, ""},
+	{"callers named", func(w *world) command.Body {
+		return w.change(func(p *lifecycle.Policy) { p.AllowedCallers = []string{"alice"} })
+	}, "key.policy_changed", nil, ""},
 	{"strict", func(w *world) command.Body {
 		return w.change(func(p *lifecycle.Policy) { p.Strict = true })
 	}, "key.policy_changed", nil, ""},

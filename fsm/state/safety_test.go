@@ -71,7 +71,7 @@ func takenAway(before, after *state.View) (name string, lost bool) {
 	for _, p := range before.Principals() {
 		now := after.Principal(p.Name)
 		for _, k := range modelKeys {
-			if !lost && signsFor(p, k) && !signsFor(now, k) {
+			if !lost && signsFor(before, p, k) && !signsFor(after, now, k) {
 				name, lost = fmt.Sprint(p.Name, " with ", k), true
 			}
 		}
@@ -84,7 +84,10 @@ func maySign(v *state.View, i *lifecycle.Instance) bool {
 	return n != nil && n.Signs() && i.MaySign(v.Version(i.Key, i.Version))
 }
 
-func signsFor(p *lifecycle.Principal, k lifecycle.KeyID) bool {
+func signsFor(v *state.View, p *lifecycle.Principal, k lifecycle.KeyID) bool {
+	if key := v.Key(k); key != nil && !key.Policy.AllowsCaller(p.Name) {
+		return false
+	}
 	return p.RevokedAt == 0 && slices.ContainsFunc(p.Grants, func(g lifecycle.Grant) bool { return g.Role == lifecycle.Signer && g.Matches(k) })
 }
 

@@ -48,7 +48,7 @@ func (x *tx) maySign(node *lifecycle.Node, g *command.SignatureGroup) Outcome {
 	if s := node.SealedFor(g.Key); s != nil {
 		return refuse(Sealed, name, "node %s was sealed at %s by %s", node.Name, s.At, s.By)
 	}
-	_, v, o := x.find(g.Key, g.Version)
+	k, v, o := x.find(g.Key, g.Version)
 	if !o.OK() {
 		return o
 	}
@@ -59,12 +59,12 @@ func (x *tx) maySign(node *lifecycle.Node, g *command.SignatureGroup) Outcome {
 	if i == nil || i.KID != g.KID || !i.MaySign(v) {
 		return refuse(InstanceNotHere, name, "node %s cannot use its instance of this version", node.Name)
 	}
-	return x.calls(g)
+	return x.calls(k, g)
 }
 
-// calls checks the caller: a principal with a signer's role on the key, and the
-// token it came with, when it came with one.
-func (x *tx) calls(g *command.SignatureGroup) Outcome {
+// calls checks the caller: a principal with a signer's role on the key whom its policy
+// allows, and the token it came with, when it came with one.
+func (x *tx) calls(k *lifecycle.Key, g *command.SignatureGroup) Outcome {
 	p := get[lifecycle.Principal](x, TablePrincipals, g.Principal)
 	if p == nil || p.RevokedAt != 0 {
 		return refuse(Denied, g.Principal, "the principal is unknown or revoked")
@@ -74,6 +74,9 @@ func (x *tx) calls(g *command.SignatureGroup) Outcome {
 		if t == nil || t.Principal != p.Name || t.RevokedAt != 0 || x.clock > t.ExpiresAt {
 			return refuse(Denied, g.Principal, "the token is unknown, revoked or expired")
 		}
+	}
+	if !k.Policy.AllowsCaller(p.Name) {
+		return refuse(Denied, g.Principal, "the policy of %s does not name the principal among its callers", k.ID)
 	}
 	for _, grant := range p.Grants {
 		if grant.Role == lifecycle.Signer && grant.Matches(g.Key) {

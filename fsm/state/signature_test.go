@@ -119,6 +119,11 @@ func TestSignatureIsRefused(t *testing.T) {
 		{name: "principal revoked", first: func(w *world) { w.ok(&command.RevokePrincipal{Name: "bob"}) }, want: state.Denied},
 		{name: "role taken", first: func(w *world) { w.ok(replace(signer("bob", "x-*", certA))) }, want: state.Denied},
 		{name: "an admin is no signer", group: func(_ *world, g *command.SignatureGroup) { g.Principal, g.TokenID = "admin", "" }, want: state.Denied},
+		{name: "left out of the callers", first: func(w *world) {
+			p := w.l.View().Key(ci).Policy
+			p.AllowedCallers = []string{"alice", "bo"}
+			w.ok(&command.SetPolicy{Key: ci, Policy: p})
+		}, want: state.Denied},
 		{name: "token revoked", first: func(w *world) { w.ok(&command.RevokeToken{ID: "token-bob-1"}) }, want: state.Denied},
 		{name: "token expired", first: func(w *world) { w.pass(lifecycle.Day + lifecycle.Second) }, want: state.Denied},
 		{name: "no such token", group: func(_ *world, g *command.SignatureGroup) { g.TokenID = "token-bob-2" }, want: state.Denied},

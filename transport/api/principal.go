@@ -308,6 +308,9 @@ func (c *call) canI(in *wire.CanI) (any, error) {
 	}
 	p := c.snap.Principal(c.caller.Principal)
 	d := access.Decide(p, verb, lifecycle.KeyID(in.Key))
+	if k := c.snap.Key(lifecycle.KeyID(in.Key)); k != nil && verb == access.KeySign && d.Allowed {
+		d = access.DecideCaller(p, k)
+	}
 	out := wire.Decision{Allowed: d.Allowed, Verb: in.Verb, Key: wire.Text(in.Key), Why: d.Why}
 	if d.Allowed {
 		out.Grant = wire.Text(grantFor(p, verb, lifecycle.KeyID(in.Key)))
