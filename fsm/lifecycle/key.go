@@ -32,6 +32,7 @@ type Key struct {
 	Active        uint64    `cbor:"14,keyasint,omitempty"` // number of the active version, 0 = none
 	Newest        uint64    `cbor:"15,keyasint"`           // number of the newest version
 	Created       Origin    `cbor:"16,keyasint"`
+	Pause         *Pause    `cbor:"20,keyasint,omitempty"` // the plan waits for somebody to resume it; nil = it goes on
 }
 
 // Revocation says why and since when a version or instance is not to be trusted.
@@ -63,6 +64,9 @@ type Version struct {
 	Revocation    *Revocation `cbor:"13,keyasint,omitempty"`
 	DestroyAt     Instant     `cbor:"14,keyasint,omitempty"` // destruction asked for; not before
 	Erasing       bool        `cbor:"15,keyasint,omitempty"` // nodes may erase their instances now
+	Skipped       []Skip      `cbor:"16,keyasint,omitempty"` // gates opened before their time
+	RolledBackAt  Instant     `cbor:"17,keyasint,omitempty"` // given up before it signed
+	Kept          bool        `cbor:"18,keyasint,omitempty"` // its destruction was cancelled: the plan does not ask for it again
 	Emergency     bool        `cbor:"20,keyasint,omitempty"` // made by a replacement: neither lead nor confirmations are waited for
 }
 
