@@ -123,7 +123,9 @@ func (s *Service) decide(ctx context.Context, v *state.View, req Request, verb a
 // withdraws reports whether the verb only takes rights away. A full audit disk
 // must not keep a compromised key alive, and the entry itself, in the replicated
 // log, says who asked for what and why.
-func withdraws(verb access.Verb) bool { return verb == access.KeyRevoke || verb == access.KeySuspend }
+func withdraws(verb access.Verb) bool {
+	return verb == access.KeyRevoke || verb == access.KeySuspend || verb == access.KeyReplace
+}
 
 // carryOut plans, tries and proposes, again when a row moved meanwhile.
 func (s *Service) carryOut(ctx context.Context, req Request, caller *lifecycle.Principal, plan planner) (Result, error) {

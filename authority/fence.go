@@ -81,7 +81,7 @@ func soon(by, now lifecycle.Instant) lifecycle.Instant { return max(by, now.Add(
 // one of them really did is told by its fence.
 func Narrows(k command.Kind) bool {
 	switch k {
-	case command.KindRevoke, command.KindSuspendVersion, command.KindDeactivateVersion, command.KindActivateVersion, command.KindSetPolicy,
+	case command.KindRevoke, command.KindReplace, command.KindSuspendVersion, command.KindDeactivateVersion, command.KindActivateVersion, command.KindSetPolicy,
 		command.KindAddPrincipal, command.KindRevokePrincipal, command.KindRevokeToken,
 		command.KindSetNodeStatus, command.KindSetNodeRoles, command.KindSetSettings, command.KindBreakGlass:
 		return true

@@ -31,6 +31,8 @@ func Levels(k command.Kind) []Level {
 	switch {
 	case k == command.KindCreateKey, k == command.KindPrepareVersion:
 		return []Level{Committed, Prepared, Published, Activated}
+	case k == command.KindReplace:
+		return []Level{Committed, Fenced, Settled, Published, Activated}
 	case k == command.KindScheduleDestroy:
 		return []Level{Committed, Destroyed}
 	case Narrows(k):
@@ -43,7 +45,7 @@ func Levels(k command.Kind) []Level {
 // policy that only became wider, opened no fence and ends with its entry.
 func LevelsOf(v *state.View, k command.Kind, o state.Outcome) []Level {
 	levels := Levels(k)
-	if Narrows(k) && v.Fence(o.Index) == nil {
+	if Narrows(k) && k != command.KindReplace && v.Fence(o.Index) == nil {
 		return levels[:1]
 	}
 	return levels
