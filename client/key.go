@@ -115,6 +115,11 @@ func (c *Client) Revoke(ctx context.Context, name string, r wire.Revoke, opts ..
 	return c.operate(ctx, wire.PathRevoke, name, r, opts)
 }
 
+// Replace ends versions of a key and makes the next one in their place, at once.
+func (c *Client) Replace(ctx context.Context, name string, r wire.Replace, opts ...Option) (*wire.Operation, error) {
+	return c.operate(ctx, wire.PathReplace, name, r, opts)
+}
+
 // Destroy asks for the erasure of a version's private keys, or takes that back.
 func (c *Client) Destroy(ctx context.Context, name string, d wire.Destroy, opts ...Option) (*wire.Operation, error) {
 	return c.operate(ctx, wire.PathDestroy, name, d, opts)

@@ -16,15 +16,27 @@ func whyNotActive(v *state.View, k *lifecycle.Key) error {
 		case lifecycle.Suspended:
 			return refuse("key_suspended", "chancery key resume "+string(k.ID), "%s version %d is suspended since %s", k.ID, ver.Number, ver.SinceAt)
 		case lifecycle.PreActivation:
+			if ver.Emergency {
+				return refuse("no_active_version", "chancery wait "+ver.Created.RequestID+" --for active", "%s has no active version; version %d takes its place at once and is being made: try again in a moment", k.ID, ver.Number)
+			}
 			return refuse("no_active_version", "chancery key show "+string(k.ID), "%s has no active version; version %d waits to be activated", k.ID, ver.Number)
 		case lifecycle.Compromised, lifecycle.Deactivated, lifecycle.Destroyed:
 			if r := ver.Revocation; r != nil {
-				return refuse("key_revoked", "chancery key rotate "+string(k.ID), "%s version %d was revoked (%s) at %s", k.ID, ver.Number, r.Reason, r.At)
+				return refuse("key_revoked", afterRevocation(k.ID, r.Reason), "%s version %d was revoked (%s) at %s", k.ID, ver.Number, r.Reason, r.At)
 			}
 			return refuse("no_active_version", "chancery key rotate "+string(k.ID), "%s has no active version; version %d is %s since %s", k.ID, ver.Number, ver.State, ver.SinceAt)
 		}
 	}
 	return refuse("no_active_version", "chancery key show "+string(k.ID), "%s has no active version", k.ID)
+}
+
+// afterRevocation is the command that gives a revoked key a version to sign with: at
+// once after a compromise, according to its policy otherwise.
+func afterRevocation(key lifecycle.KeyID, r lifecycle.Reason) string {
+	if r.IsCompromise() {
+		return "chancery key replace " + string(key) + " --emergency --reason " + string(r)
+	}
+	return "chancery key rotate " + string(key)
 }
 
 // whyNotHere explains why this node cannot sign with a version that is active,

@@ -140,10 +140,3 @@ func destroyCommand() *cli.Command {
 	}, append(governedFlags(), &cli.Uint64Flag{Name: "version", Usage: "which version"},
 		&cli.BoolFlag{Name: "cancel", Usage: "take a destruction back that has not begun"}, yesFlag(), commentFlag())...)
 }
-
-func replaceCommand() *cli.Command {
-	return changing("replace", "NAME", "revoke and re-issue in one act (comes in a later version)", func(s *session) error {
-		return wire.Errorf(wire.NotAvailable, "key replace comes in a later version").
-			WithHint("chancery key revoke %s --reason R, then chancery key rotate %s --wait active", s.arg(0), s.arg(0))
-	}, &cli.BoolFlag{Name: "emergency"}, &cli.StringFlag{Name: "reason"}, commentFlag())
-}

@@ -36,7 +36,7 @@ func TestLive(t *testing.T) {
 }
 
 // startCluster runs `chancery dev` and returns its environment, with N1 to N3 as
-// the nodes' addresses. The program is this test binary under the name chancery,
+// the nodes' addresses and DEV as the cluster's directory. The program is this test binary under the name chancery,
 // which TestMain answers to; a link, because the nodes are started by the path of
 // their executable.
 func startCluster(t *testing.T, flags ...string) []string {
@@ -63,7 +63,7 @@ func startCluster(t *testing.T, flags ...string) []string {
 	if t.Failed() {
 		t.FailNow()
 	}
-	return readEnv(t, filepath.Join(cluster, "env"))
+	return append(readEnv(t, filepath.Join(cluster, "env")), "DEV="+cluster)
 }
 
 func copyProgram(t *testing.T, from, to string) {

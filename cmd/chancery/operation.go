@@ -82,15 +82,18 @@ func (s *session) waits(level string) []client.Option {
 	return s.changes(client.Wait(level, min(held, s.timeout/2)))
 }
 
-// finish prints what a change came to, after waiting for level when it is not
-// reached yet; "" waits for nothing.
-func (s *session) finish(op *wire.Operation, err error, level string) error {
+// finish prints what a change came to, after waiting for each of the levels that is
+// not reached yet; "" waits for nothing.
+func (s *session) finish(op *wire.Operation, err error, levels ...string) error {
 	if err != nil {
 		return err
 	}
 	var waitErr error
-	waiting := op.Status == wire.PendingApproval && level != wire.Approved
-	if level != "" && !op.Plan && !op.Has(level) && !op.Complete && !waiting {
+	for _, level := range levels {
+		waiting := op.Status == wire.PendingApproval && level != wire.Approved
+		if waitErr != nil || level == "" || op.Plan || op.Has(level) || op.Complete || waiting {
+			continue
+		}
 		c, err := s.client()
 		if err != nil {
 			return err
@@ -197,6 +200,9 @@ func operationView(op *wire.Operation) view {
 	v.pair("subject", about(op))
 	v.pair("reason", string(op.Reason))
 	v.pair("comment", op.Comment)
+	if op.NewVersion != 0 {
+		v.pair("new version", number(op.NewVersion))
+	}
 	if op.Plan {
 		v.pair("plan", "nothing was changed")
 	} else {
@@ -233,9 +239,10 @@ func operationView(op *wire.Operation) view {
 	for _, b := range op.WaitsFor {
 		v.pair("waits for", strings.TrimSpace(b.Kind+" "+b.Name+" "+b.Hint))
 	}
-	if b := op.BlastRadius; b != nil && b.SignaturesSince > 0 {
-		v.pair("signatures", fmt.Sprintf("%d by the node that answered since it started", b.SignaturesSince))
+	for _, c := range op.StillTrusting {
+		v.pair("still trusts", consumerText(&c))
 	}
+	radiusPairs(&v, op)
 	for _, e := range op.Effects {
 		v.pair("would", e)
 	}

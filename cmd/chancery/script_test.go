@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
@@ -32,6 +33,7 @@ func isolate(env *testscript.Env) error {
 var commands = map[string]func(*testscript.TestScript, bool, []string){
 	"code":  exitCode,
 	"takes": takes,
+	"until": until,
 }
 
 // exitCode is "code N program args...": the program must end with exactly N.
@@ -66,6 +68,22 @@ func takes(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("stdout does not match %s", args[1])
 	}
 	ts.Setenv(args[0], m[1])
+}
+
+// until is "until program args...": it is run again until it succeeds.
+func until(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) == 0 {
+		ts.Fatalf("usage: until program args...")
+	}
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		err := ts.Exec(args[0], args[1:]...)
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("%v still fails: %v", args, err)
+		}
+	}
 }
 
 func TestConfigDirDefault(t *testing.T) {

@@ -84,9 +84,20 @@ func missing(op *wire.Operation) string {
 	return ""
 }
 
-// nodeText is how the right ended on a node, or will end.
+// nodeText is how the right ended on a node, or will end, and how far its new key
+// pair is.
 func nodeText(n *wire.NodeOutcome) string {
+	text := endText(n)
+	if i := n.Instance; i != nil && n.WithinMS == 0 {
+		text = strings.TrimPrefix(text+"; "+newPairText(i), "; ")
+	}
+	return text
+}
+
+func endText(n *wire.NodeOutcome) string {
 	switch {
+	case n.Outcome == "":
+		return ""
 	case n.WithinMS != 0:
 		return fmt.Sprintf("%s within %d ms, as things are", n.Outcome, n.WithinMS)
 	case n.Outcome == wire.Pending && n.By != 0:

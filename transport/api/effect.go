@@ -37,6 +37,8 @@ func effects(v *state.View, a asked, o state.Outcome) []string {
 		}
 	case command.KindRevoke:
 		revokeEffects(say, k, a, o)
+	case command.KindReplace:
+		replaceEffects(say, v, k, a, o)
 	case command.KindScheduleDestroy:
 		say("the private keys of version %v of %s would be erased after the waiting period", o.Versions, a.key)
 	case command.KindSetNodeStatus, command.KindSetNodeRoles:
@@ -170,7 +172,7 @@ func revokeEffects(say func(string, ...any), k *lifecycle.Key, a asked, o state.
 	if k == nil {
 		return
 	}
-	say("caches would have let go of the old JWKS within %s", longestCached(k))
+	say("caches would have let go of the old JWKS within %s", k.Policy.LongestCached())
 	for _, n := range o.Versions {
 		if n == k.Active {
 			say("nothing would sign for %s until another version is active", a.key)

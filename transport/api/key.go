@@ -308,10 +308,5 @@ func (c *call) deactivateVersion(in *wire.VersionVerb) (any, error) {
 	return c.versionVerb("deactivate", command.KindDeactivateVersion, in, c.Service.DeactivateVersion)
 }
 
-func (c *call) replaceKey(*nothing) (any, error) {
-	return nil, wire.Errorf(wire.NotAvailable, "this version does not replace a key in one act").
-		WithHint("chancery key revoke %s --reason R, then chancery key rotate %s", c.name(), c.name())
-}
-
 // status of an answer that is not complete yet.
 const accepted = http.StatusAccepted

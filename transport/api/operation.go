@@ -107,8 +107,12 @@ func (a *API) progress(op *wire.Operation, v *state.View, k command.Kind, levels
 	op.Reached, op.Complete = wire.Committed, len(levels) == 1
 	op.Committed = &wire.Reached{At: wire.Time(at), Index: o.Index}
 	op.Next = []string{}
-	if k == command.KindRevoke {
+	switch k {
+	case command.KindRevoke:
 		a.revoked(op, v, o.Key, at)
+	case command.KindReplace:
+		a.replaced(op, v, levels, at, o)
+		return
 	}
 	if f := v.Fence(o.Index); f != nil && len(levels) > 1 && levels[1] == authority.Fenced {
 		a.withdrawn(op, v, f, at)
@@ -162,25 +166,25 @@ func (a *API) revoked(op *wire.Operation, v *state.View, id lifecycle.KeyID, at 
 	if k == nil {
 		return
 	}
-	op.Published = &wire.PublishedAt{At: wire.Time(at), CachesExpireBy: map[string]wire.Time{"jwks": wire.Time(at.Add(longestCached(k)))}}
-	if k.Active == 0 {
+	op.Published = publishedAt(k, at)
+	switch {
+	case k.Active == 0 && op.Reason.IsCompromise():
+		op.Next = append(op.Next, fmt.Sprintf("chancery key replace %s --emergency --reason %s", id, op.Reason))
+	case k.Active == 0:
 		op.Next = append(op.Next, "chancery key rotate "+string(id))
 	}
 }
 
-// longestCached is how long a JWKS answer of the key may have been kept by a cache.
-func longestCached(k *lifecycle.Key) lifecycle.Milliseconds {
-	if k.Policy.Lead > 0 {
-		return min(k.Policy.JWKSMaxAge, k.Policy.Lead)
-	}
-	return k.Policy.JWKSMaxAge
+// publishedAt is when a trust set was changed, and when every cache has noticed.
+func publishedAt(k *lifecycle.Key, at lifecycle.Instant) *wire.PublishedAt {
+	return &wire.PublishedAt{At: wire.Time(at), CachesExpireBy: map[string]wire.Time{"jwks": wire.Time(at.Add(k.Policy.LongestCached()))}}
 }
 
 // verbs names the request that a command came from.
 var verbs = map[command.Kind]string{
 	command.KindCreateKey: "create", command.KindPrepareVersion: "rotate", command.KindActivateVersion: "activate",
 	command.KindSuspendVersion: "suspend", command.KindResumeVersion: "resume", command.KindDeactivateVersion: "deactivate",
-	command.KindRevoke: "revoke", command.KindScheduleDestroy: "destroy", command.KindSetPolicy: "policy set",
+	command.KindRevoke: "revoke", command.KindReplace: "replace", command.KindScheduleDestroy: "destroy", command.KindSetPolicy: "policy set",
 	command.KindWithdrawVersion: "withdraw", command.KindAddPrincipal: "principal add", command.KindRevokePrincipal: "principal revoke",
 	command.KindAddToken: "token create", command.KindRevokeToken: "token revoke", command.KindAddJoinToken: "node token",
 	command.KindSetNodeRoles: "node promote", command.KindSetNodeStatus: "node status", command.KindLiftSeal: "node unseal", command.KindSetSettings: "cluster set",
@@ -387,13 +391,20 @@ func (c *call) plan(v *state.View, a asked, r authority.Result) *wire.Operation 
 		op.Effects = append([]string{"it would wait for people: " + r.Approvals}, op.Effects...)
 	}
 	op.Next = []string{}
-	if k := v.Key(lifecycle.KeyID(a.key)); k != nil && a.kind == command.KindRevoke {
+	k := v.Key(lifecycle.KeyID(a.key))
+	if k != nil && (a.kind == command.KindRevoke || a.kind == command.KindReplace) {
+		if a.kind == command.KindReplace {
+			op.Versions, op.NewVersion = exchangedVersions(r.Outcome)
+		}
 		op.Nodes, op.StillTrusting = []wire.NodeOutcome{}, []wire.Consumer{}
-		op.Published = &wire.PublishedAt{WithinMS: int64(longestCached(k))}
-		op.BlastRadius = c.blastRadius(v, k, r.Outcome.Versions)
+		op.Published = &wire.PublishedAt{WithinMS: int64(k.Policy.LongestCached())}
+		op.BlastRadius = c.blastRadius(v, k, op.Versions, a.since.Instant())
 	}
 	if r.Fence != nil {
 		c.withdrawing(op, v, r.Fence)
+	}
+	if k != nil && a.kind == command.KindReplace {
+		c.replacing(op, v, k)
 	}
 	return op
 }

@@ -121,7 +121,7 @@ func keyRoutes() []*route {
 		changing("key.deactivate", wire.PathDeactivate, "End the signing life of a version", (*call).deactivateVersion).waits(command.KindDeactivateVersion),
 		changing("key.revoke", wire.PathRevoke, "Withdraw trust", (*call).revokeKey).waits(command.KindRevoke),
 		changing("key.destroy", wire.PathDestroy, "Erase the private keys of a version after the waiting period", (*call).destroyVersion).waits(command.KindScheduleDestroy).governed(),
-		changing("key.replace", wire.PathReplace, "Revoke and re-issue in one act", (*call).replaceKey),
+		changing("key.replace", wire.PathReplace, "Revoke and re-issue in one act", (*call).replaceKey).waits(command.KindReplace),
 	}
 }
 

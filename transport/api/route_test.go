@@ -77,7 +77,6 @@ func TestKeyLife(t *testing.T) {
 	if len(h.Items) < 8 || h.Items[0].Kind != "key.created" || h.Items[len(h.Items)-1].Kind != "key.destroy_cancelled" {
 		t.Errorf("history = %+v", h.Items)
 	}
-	refused(t, n.ask("admin", "POST", wire.Path(wire.PathReplace, "ci"), struct{}{}), wire.NotAvailable)
 }
 
 func TestListsAndFilters(t *testing.T) {

@@ -103,24 +103,8 @@ func (c *call) withdrawing(op *wire.Operation, v *state.View, f *lifecycle.Fence
 	}
 	slices.SortFunc(op.Nodes, func(a, b wire.NodeOutcome) int { return strings.Compare(a.Node, b.Node) })
 	if k := v.Key(f.Key); op.BlastRadius == nil {
-		op.BlastRadius = c.blastRadius(v, k, f.Versions)
+		op.BlastRadius = c.blastRadius(v, k, f.Versions, op.CompromisedSince.Instant())
 	}
-}
-
-// blastRadius is what the withdrawal of versions of a key would touch, as far as this
-// node knows: it counts its own signatures. k may be nil.
-func (c *call) blastRadius(v *state.View, k *lifecycle.Key, versions []uint64) *wire.BlastRadius {
-	b := &wire.BlastRadius{Consumers: []string{}, Complete: false}
-	if k == nil {
-		return b
-	}
-	for _, n := range versions {
-		for _, i := range v.Instances(k.ID, n) {
-			count, _ := c.usage.of(i.KID)
-			b.SignaturesSince += count
-		}
-	}
-	return b
 }
 
 // unreachable is the NodeHealth.State of a node that does not answer.

@@ -34,6 +34,7 @@ const (
 	Conflict             Code = "conflict"
 	AlreadyExists        Code = "already_exists"
 	RotationOpen         Code = "rotation_in_progress"
+	AlreadyReplaced      Code = "already_replaced"
 	RequestIDReused      Code = "request_id_reused"
 	StaleRequestID       Code = "stale_request_id"
 	CheckpointStale      Code = "checkpoint_superseded"
@@ -162,6 +163,7 @@ var Codes = []CodeInfo{
 	{OwnProposal, http.StatusForbidden, false, "nobody approves what they asked for"},
 	{AlreadyExists, http.StatusConflict, false, "the name is taken; names are never reused"},
 	{RotationOpen, http.StatusConflict, false, "the key has a version that waits to be activated"},
+	{AlreadyReplaced, http.StatusConflict, false, "somebody else has replaced the key just before"},
 	{RequestIDReused, http.StatusConflict, false, "the request id came with another body before"},
 	{StaleRequestID, http.StatusConflict, false, "the request id is too old, or lies in the future"},
 	{CheckpointStale, http.StatusConflict, true, "a later checkpoint has taken its place"},

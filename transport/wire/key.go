@@ -186,6 +186,19 @@ type Revoke struct {
 	Distrust         bool             `json:"distrust,omitempty"`
 }
 
+// Replace ends versions of a key and makes the next one in their place, in one act.
+// Nothing named = all of them; whatever waits to be activated goes too. Emergency must
+// be true: nothing is waited for, neither the lead nor those who verify. Wait levels:
+// committed, fenced (the default), settled, published, active.
+type Replace struct {
+	Emergency        bool             `json:"emergency"`
+	Versions         []uint64         `json:"versions,omitempty"`
+	Reason           lifecycle.Reason `json:"reason"`
+	CompromisedSince Time             `json:"compromised_since,omitzero"`
+	Comment          string           `json:"comment,omitempty"`
+	Distrust         bool             `json:"distrust,omitempty"` // with a reason that is no compromise: out of the trust set all the same
+}
+
 // Destroy asks for the erasure of a version's private keys after the waiting
 // period of the policy; cancel takes it back.
 type Destroy struct {

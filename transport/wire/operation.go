@@ -5,7 +5,8 @@ import "github.com/chancery-project/chancery/fsm/lifecycle"
 // Levels that an operation reaches. Which ones it passes through depends on its
 // verb: create and rotate go committed, prepared, published, active; destroy
 // committed, destroyed; whatever takes a right to sign away committed, fenced,
-// settled; everything else is done when it is committed.
+// settled; replace these and published and active of the new version, each with a time
+// of its own; everything else is done when it is committed.
 const (
 	Committed = "committed"
 	Prepared  = "prepared"  // every instance that the policy requires is ready
@@ -32,6 +33,7 @@ type Operation struct {
 	Subject          string           `json:"subject,omitempty"` // what it is about when that is no key
 	Key              string           `json:"key,omitempty"`
 	Versions         []uint64         `json:"versions,omitzero"`
+	NewVersion       uint64           `json:"new_version,omitempty"` // replace: the one that takes their place
 	Reason           lifecycle.Reason `json:"reason,omitempty"`
 	CompromisedSince Time             `json:"compromised_since,omitzero"`
 	Comment          string           `json:"comment,omitempty"`
@@ -93,6 +95,18 @@ type NodeOutcome struct {
 	By       Time   `json:"by,omitzero"`         // pending: at the latest
 	MS       int64  `json:"ms"`                  // from the request to At
 	WithinMS int64  `json:"within_ms,omitempty"` // plan only: how long it would take as things are
+
+	Instance *NodeInstance `json:"instance,omitempty"` // replace: the node's key pair of the new version
+}
+
+// NodeInstance is how far a node is with its key pair of a new version.
+type NodeInstance struct {
+	Condition lifecycle.Condition `json:"condition"`
+	KID       Text                `json:"kid"` // null while pending
+	At        Time                `json:"at"`  // since when it is in the trust set; null = not yet
+	MS        int64               `json:"ms"`  // from the request to At
+	MaySign   bool                `json:"may_sign"`
+	Why       string              `json:"why,omitempty"` // pending or lost: what its node said
 }
 
 // FencedNode is how the right ended on one node, in the data of the event key.fenced.
@@ -122,10 +136,11 @@ type Consumer struct {
 
 // BlastRadius is who and what a revocation would touch.
 type BlastRadius struct {
-	Consumers       []string `json:"consumers"`
-	Certificates    int      `json:"certificates"`
-	SignaturesSince uint64   `json:"signatures_since"`
-	Complete        bool     `json:"complete"` // false: some of it is not recorded anywhere
+	Consumers       []Consumer `json:"consumers"`
+	Certificates    int        `json:"certificates"`
+	SignaturesSince uint64     `json:"signatures_since"`
+	Complete        bool       `json:"complete"`          // false: some of it is not known
+	Unknown         []string   `json:"unknown,omitempty"` // what, a sentence each
 }
 
 // Has reports whether the operation has reached a level. A later level implies
