@@ -218,7 +218,7 @@ func operationView(op *wire.Operation) view {
 		name string
 		at   *wire.Reached
 	}{{"committed", op.Committed}, {"prepared", op.Prepared}, {"active", op.Active}, {"fenced", op.Fenced}, {"settled", op.Settled}, {"destroyed", op.Destroyed}} {
-		if l.at != nil {
+		if l.at != nil && !(op.Plan && l.at.WithinMS == 0) { // a plan has levels without a bound
 			v.pair(l.name, levelText(l.at))
 		}
 	}

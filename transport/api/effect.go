@@ -201,5 +201,6 @@ func signingNodes(v *state.View) (names []string) {
 			names = append(names, n.Name)
 		}
 	}
+	slices.Sort(names)
 	return names
 }
