@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/chancery-project/chancery/authority/publish"
+	"github.com/chancery-project/chancery/authority/publish/ocsp"
 	"github.com/chancery-project/chancery/fsm/ledger"
 	"github.com/chancery-project/chancery/transport"
 	"github.com/chancery-project/chancery/transport/wire"
@@ -30,6 +31,8 @@ type Config struct {
 
 	// Attestor signs status answers; nil = they go unsigned, and say so.
 	Attestor *publish.Attestor
+	// OCSP answers at /ocsp; nil = nothing there.
+	OCSP *ocsp.Responder
 	// PublicURL is the base of published links when the settings name none.
 	PublicURL string
 	// Ready says whether this node can do something, "" = answer reads, or "sign".
@@ -48,6 +51,7 @@ type Public struct {
 	addresses *transport.Buckets
 	counters  *transport.Metrics
 	answers   answers
+	ocsp      *transport.RouteMetrics
 }
 
 // call is one request. It belongs to its goroutine.
@@ -101,6 +105,7 @@ func newPublic(c Config) *Public {
 	}
 	p := &Public{Config: c, mux: http.NewServeMux(), reader: &transport.Reader{Ledger: c.Ledger}, stamper: transport.NewStamper(c.Node),
 		addresses: transport.NewBuckets(c.PerAddress, nil), counters: transport.NewMetrics(c.Metrics)}
+	p.ocsp = p.counters.Route("public " + wire.PathOCSP)
 	p.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		transport.WriteError(w, wire.Errorf(wire.NotFound, "there is no path %.100q", r.URL.Path))
 	})
@@ -108,7 +113,13 @@ func newPublic(c Config) *Public {
 }
 
 // ServeHTTP implements http.Handler.
-func (p *Public) ServeHTTP(w http.ResponseWriter, r *http.Request) { p.mux.ServeHTTP(w, r) }
+func (p *Public) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if p.OCSP != nil && strings.HasPrefix(r.URL.Path, wire.PathOCSP) {
+		p.serveOCSP(w, r) // http.ServeMux would clean the path, which is base64
+		return
+	}
+	p.mux.ServeHTTP(w, r)
+}
 
 // handle adds a route for GET and HEAD.
 func (p *Public) handle(pattern string, query []string, handle func(*call) error) {

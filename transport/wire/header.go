@@ -32,13 +32,16 @@ func BoundedBy(d time.Duration) string { return Bounded + "=" + d.String() }
 
 // Media types.
 const (
-	TypeJSON   = "application/json"
-	TypeJOSE   = "application/jose" // a compact JWS (RFC 7515 section 9.2.1)
-	TypeEvents = "text/event-stream"
-	TypeJWKS   = "application/jwk-set+json"
-	TypePEM    = "application/x-pem-file"
-	TypeText   = "text/plain; charset=utf-8"
-	TypeBinary = "application/octet-stream"
+	TypeJSON = "application/json"
+	TypeJOSE = "application/jose" // a compact JWS (RFC 7515 section 9.2.1)
+
+	TypeOCSPRequest  = "application/ocsp-request" // RFC 6960 appendix C
+	TypeOCSPResponse = "application/ocsp-response"
+	TypeEvents       = "text/event-stream"
+	TypeJWKS         = "application/jwk-set+json"
+	TypePEM          = "application/x-pem-file"
+	TypeText         = "text/plain; charset=utf-8"
+	TypeBinary       = "application/octet-stream"
 )
 
 // BearerScheme goes before a token in the Authorization header; TokenPrefix is

@@ -75,6 +75,7 @@ const (
 	PathKIDStatus     = "/status/kid/{kid}"
 	PathCheckpoint    = "/log/checkpoint"
 	PathTile          = "/log/tile/{tile...}"
+	PathOCSP          = "/ocsp" // POST; GET with the request in base64 behind it
 	PathLive          = "/livez"
 	PathReady         = "/readyz"
 )

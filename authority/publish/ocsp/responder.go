@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"net/http"
 	"runtime"
 	"sync/atomic"
 	"time"
@@ -43,8 +44,10 @@ type Basis struct {
 type Answer struct {
 	Body                   []byte
 	ThisUpdate, NextUpdate time.Time // zero for a refusal, which is not signed
-	Cacheable              bool      // by whoever asked, until NextUpdate
-	ETag                   string    // quoted; "" unless Cacheable
+	Cacheable              bool      // by anybody, until NextUpdate
+
+	// Values of the HTTP headers that RFC 5019 section 6.2 asks for; nil unless Cacheable.
+	ETag, LastModified, Expires []string
 }
 
 // Config of a Responder.
@@ -150,20 +153,21 @@ func (r *Responder) issuer(q *Request) (string, bool) {
 // until its end.
 func (r *Responder) renew(ctx context.Context, p place, k *kept, q *Request) *Answer {
 	a, index := r.sign(ctx, p.kid, q)
-	if a == nil {
-		if k = r.cache.get(p); k != nil { // it may have been dropped since
-			k.renewing.Store(false)
-			if r.Clock().Before(k.NextUpdate) {
-				r.Counters.Cached.Add(1)
-				return k.Answer
-			}
-		}
-		return r.orLater(nil)
+	if a != nil && a.Cacheable && r.cache.put(p, &kept{Answer: a, renewAt: a.ThisUpdate.Add(a.NextUpdate.Sub(a.ThisUpdate) / 2)}, index) {
+		return a
 	}
-	if a.Cacheable {
-		r.cache.put(p, &kept{Answer: a, renewAt: a.ThisUpdate.Add(a.NextUpdate.Sub(a.ThisUpdate) / 2)}, index)
+	if k != nil {
+		k.renewing.Store(false) // the next asker tries again
 	}
-	return a
+	if a != nil {
+		return a
+	}
+	// What was kept may have been dropped while nothing could be made.
+	if k = r.cache.get(p); k != nil && r.Clock().Before(k.NextUpdate) {
+		r.Counters.Cached.Add(1)
+		return k.Answer
+	}
+	return r.orLater(nil)
 }
 
 func (r *Responder) orLater(a *Answer) *Answer {
@@ -272,7 +276,9 @@ func finished(body []byte, c *Content, known bool) *Answer {
 	a := &Answer{Body: body, ThisUpdate: c.ThisUpdate, NextUpdate: c.NextUpdate.Truncate(time.Second), Cacheable: known && c.Nonce == nil}
 	if a.Cacheable {
 		sum := sha256.Sum256(body)
-		a.ETag = `"` + hex.EncodeToString(sum[:16]) + `"`
+		a.ETag = []string{`"` + hex.EncodeToString(sum[:16]) + `"`}
+		a.LastModified = []string{a.ThisUpdate.UTC().Format(http.TimeFormat)}
+		a.Expires = []string{a.NextUpdate.UTC().Format(http.TimeFormat)}
 	}
 	return a
 }
