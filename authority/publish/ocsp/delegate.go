@@ -54,14 +54,11 @@ func (d *Delegate) sign(c *Content) ([]byte, error) {
 	if c.NextUpdate.After(d.notAfter) {
 		c.NextUpdate = d.notAfter
 	}
-	tbs, err := c.TBS()
-	if err != nil {
-		return nil, err
-	}
+	tbs := c.TBS()
 	digest := sha256.Sum256(tbs)
 	signature, err := ecdsa.SignASN1(rand.Reader, d.private, digest[:])
 	if err != nil {
 		return nil, fmt.Errorf("sign an OCSP response: %w", err)
 	}
-	return Assemble(tbs, signature, d.certificate)
+	return Assemble(tbs, signature, d.certificate), nil
 }

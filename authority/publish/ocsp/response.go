@@ -1,12 +1,7 @@
 package ocsp
 
 import (
-	"encoding/asn1"
-	"fmt"
 	"time"
-
-	"golang.org/x/crypto/cryptobyte"
-	der "golang.org/x/crypto/cryptobyte/asn1"
 
 	"github.com/chancery-project/chancery/fsm/lifecycle"
 )
@@ -40,90 +35,79 @@ type Content struct {
 }
 
 // TBS is the DER of a ResponseData (RFC 6960 section 4.2.1).
-func (c *Content) TBS() ([]byte, error) {
-	b := cryptobyte.NewBuilder(make([]byte, 0, 128+len(c.Nonce)+len(c.Singles)*192))
-	b.AddASN1(der.SEQUENCE, func(b *cryptobyte.Builder) {
-		b.AddASN1(explicit2, func(b *cryptobyte.Builder) { b.AddASN1OctetString(c.Responder[:]) }) // byKey
-		b.AddASN1GeneralizedTime(c.ProducedAt.UTC())
-		b.AddASN1(der.SEQUENCE, func(b *cryptobyte.Builder) {
-			for i := range c.Singles {
-				c.addSingle(b, &c.Singles[i])
-			}
-		})
-		if c.Nonce != nil {
-			b.AddASN1(explicit1, c.addNonce)
-		}
-	})
-	tbs, err := b.Bytes()
-	if err != nil {
-		return nil, fmt.Errorf("encode an OCSP response: %w", err)
+func (c *Content) TBS() []byte {
+	e := newEncoder(make([]byte, 128+len(c.Nonce)+len(c.Singles)*192))
+	if c.Nonce != nil {
+		e.element(tagOctetString, c.Nonce...)
+		e.wrap(tagOctetString, 0)
+		e.element(tagOID, oidNonce...)
+		e.wrap(tagSequence, 0)
+		e.wrap(tagSequence, 0)
+		e.wrap(tagExplicit1, 0)
 	}
-	return tbs, nil
+	mark := e.size()
+	for i := len(c.Singles) - 1; i >= 0; i-- {
+		c.single(&e, &c.Singles[i])
+	}
+	e.wrap(tagSequence, mark)
+	e.time(c.ProducedAt)
+	mark = e.size()
+	e.element(tagOctetString, c.Responder[:]...)
+	e.wrap(tagExplicit2, mark) // byKey
+	e.wrap(tagSequence, 0)
+	return e.bytes()
 }
 
-func (c *Content) addSingle(b *cryptobyte.Builder, s *Single) {
-	b.AddASN1(der.SEQUENCE, func(b *cryptobyte.Builder) {
-		b.AddBytes(s.ID)
-		switch s.Status {
-		case Good:
-			b.AddASN1(der.Tag(0).ContextSpecific(), func(*cryptobyte.Builder) {})
-		case Revoked:
-			b.AddASN1(explicit1, func(b *cryptobyte.Builder) {
-				b.AddASN1GeneralizedTime(time.UnixMilli(int64(s.RevokedAt)).UTC())
-				if code := s.Reason.Code(); code != 0 { // unspecified is left out, RFC 5280 section 5.3.1
-					b.AddASN1(explicit0, func(b *cryptobyte.Builder) { b.AddASN1Enum(int64(code)) })
-				}
-			})
-		default:
-			b.AddASN1(der.Tag(2).ContextSpecific(), func(*cryptobyte.Builder) {})
+func (c *Content) single(e *encoder, s *Single) {
+	all := e.size()
+	e.time(c.NextUpdate)
+	e.wrap(tagExplicit0, all)
+	e.time(c.ThisUpdate)
+	switch s.Status {
+	case Good:
+		e.element(tagPrimitive0)
+	case Revoked:
+		revoked := e.size()
+		if code := s.Reason.Code(); code != 0 { // unspecified is left out, RFC 5280 section 5.3.1
+			e.element(tagEnumerated, byte(code))
+			e.wrap(tagExplicit0, revoked)
 		}
-		b.AddASN1GeneralizedTime(c.ThisUpdate.UTC())
-		b.AddASN1(explicit0, func(b *cryptobyte.Builder) { b.AddASN1GeneralizedTime(c.NextUpdate.UTC()) })
-	})
+		e.time(time.UnixMilli(int64(s.RevokedAt)))
+		e.wrap(tagExplicit1, revoked)
+	default:
+		e.element(tagPrimitive2)
+	}
+	e.put(s.ID...)
+	e.wrap(tagSequence, all)
 }
 
-func (c *Content) addNonce(b *cryptobyte.Builder) {
-	b.AddASN1(der.SEQUENCE, func(b *cryptobyte.Builder) {
-		b.AddASN1(der.SEQUENCE, func(b *cryptobyte.Builder) {
-			b.AddASN1(der.OBJECT_IDENTIFIER, func(b *cryptobyte.Builder) { b.AddBytes(oidNonce) })
-			b.AddASN1(der.OCTET_STRING, func(b *cryptobyte.Builder) { b.AddASN1OctetString(c.Nonce) })
-		})
-	})
-}
+// oidBasic is id-pkix-ocsp-basic.
+var oidBasic = []byte{0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x30, 0x01, 0x01}
 
-var (
-	oidBasic = asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 48, 1, 1}
-	// ecdsaWithSHA256 is the AlgorithmIdentifier of RFC 5758 section 3.2.
-	ecdsaWithSHA256 = []byte{0x30, 0x0a, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x02}
-)
+// ecdsaWithSHA256 is the AlgorithmIdentifier of RFC 5758 section 3.2.
+var ecdsaWithSHA256 = []byte{0x30, 0x0a, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x02}
 
 // Assemble makes the OCSPResponse out of a signed ResponseData. The signature is
 // ECDSA with SHA-256 in DER; certificate is the responder's.
-func Assemble(tbs, signature, certificate []byte) ([]byte, error) {
-	b := cryptobyte.NewBuilder(make([]byte, 0, 96+len(tbs)+len(signature)+len(certificate)))
-	b.AddASN1(der.SEQUENCE, func(b *cryptobyte.Builder) {
-		b.AddASN1Enum(0) // successful
-		b.AddASN1(explicit0, func(b *cryptobyte.Builder) {
-			b.AddASN1(der.SEQUENCE, func(b *cryptobyte.Builder) {
-				b.AddASN1ObjectIdentifier(oidBasic)
-				b.AddASN1(der.OCTET_STRING, func(b *cryptobyte.Builder) {
-					b.AddASN1(der.SEQUENCE, func(b *cryptobyte.Builder) {
-						b.AddBytes(tbs)
-						b.AddBytes(ecdsaWithSHA256)
-						b.AddASN1BitString(signature)
-						b.AddASN1(explicit0, func(b *cryptobyte.Builder) {
-							b.AddASN1(der.SEQUENCE, func(b *cryptobyte.Builder) { b.AddBytes(certificate) })
-						})
-					})
-				})
-			})
-		})
-	})
-	out, err := b.Bytes()
-	if err != nil {
-		return nil, fmt.Errorf("encode an OCSP response: %w", err)
-	}
-	return out, nil
+func Assemble(tbs, signature, certificate []byte) []byte {
+	e := newEncoder(make([]byte, 80+len(tbs)+len(signature)+len(certificate)))
+	e.put(certificate...)
+	e.wrap(tagSequence, 0)
+	e.wrap(tagExplicit0, 0)
+	mark := e.size()
+	e.put(signature...)
+	e.put(0) // unused bits
+	e.wrap(tagBitString, mark)
+	e.put(ecdsaWithSHA256...)
+	e.put(tbs...)
+	e.wrap(tagSequence, 0)
+	e.wrap(tagOctetString, 0)
+	e.element(tagOID, oidBasic...)
+	e.wrap(tagSequence, 0)
+	e.wrap(tagExplicit0, 0)
+	e.element(tagEnumerated, 0) // successful
+	e.wrap(tagSequence, 0)
+	return e.bytes()
 }
 
 // Refusals: OCSPResponses that consist of a status alone, and are not signed.
