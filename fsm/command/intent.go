@@ -48,6 +48,10 @@ func IntentOf(b Body) (verb lifecycle.ApprovalVerb, subject string, lines []stri
 	case *SetSettings:
 		verb = lifecycle.ApproveCluster
 		in.settings(c.Settings)
+	case *SkipGate:
+		verb, subject = lifecycle.ApproveSkip, in.version(c.Key, c.Version)
+		in.text("gate", string(c.Gate))
+		in.text("comment", c.Comment)
 	case *LiftSeal:
 		verb, subject = lifecycle.ApproveUnseal, string(c.Node)
 		in.text("node", string(c.Node))
@@ -180,6 +184,8 @@ func Target(body Body) (key lifecycle.KeyID, versions []uint64) {
 	case *ActivateVersion:
 		return c.Key, []uint64{c.Version}
 	case *ScheduleDestroy:
+		return c.Key, []uint64{c.Version}
+	case *SkipGate:
 		return c.Key, []uint64{c.Version}
 	case *SetPolicy:
 		return c.Key, nil

@@ -28,7 +28,7 @@ func approvable() []Body {
 		case *LiftSeal:
 			c.Reason = "over"
 			out = append(out, c)
-		case *ResumeVersion, *ActivateVersion, *ScheduleDestroy, *AddPrincipal, *RevokePrincipal:
+		case *ResumeVersion, *ActivateVersion, *ScheduleDestroy, *AddPrincipal, *RevokePrincipal, *SkipGate:
 			out = append(out, c)
 		}
 	}
@@ -114,6 +114,8 @@ func TestIntentBytes(t *testing.T) {
 		{&ActivateVersion{Key: "ci", Version: 2, Early: true, Comment: "now"}, "key.activate", "ci/2",
 			"verb: key.activate|command: ActivateVersion|key: ci|version: 2|early: true|comment: now"},
 		{&ScheduleDestroy{Key: "ci", Version: 1, DestroyAt: 9}, "key.destroy", "ci/1", "verb: key.destroy|command: ScheduleDestroy|key: ci|version: 1"},
+		{&SkipGate{Key: "ci", Version: 3, Gate: "activate", Comment: "a verifier is gone"}, "key.skip", "ci/3",
+			"verb: key.skip|command: SkipGate|key: ci|version: 3|gate: activate|comment: a verifier is gone"},
 		{&RevokePrincipal{Name: "bob"}, "principal.write", "bob", "verb: principal.write|command: RevokePrincipal|principal: bob"},
 		{&LiftSeal{Node: "ab", ID: "01", Reason: "over"}, "node.unseal", "ab", "verb: node.unseal|command: LiftSeal|node: ab|seal: 01|comment: over"},
 		{&AddPrincipal{Principal: PrincipalRecord{Name: "bob", Kind: lifecycle.Person, Grants: []lifecycle.Grant{{Role: lifecycle.Admin, Keys: "*"}},

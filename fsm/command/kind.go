@@ -56,7 +56,12 @@ const (
 	KindExpireProposals  Kind = 75
 	KindBreakGlass       Kind = 76
 
-	KindReplace Kind = 94
+	KindPauseRotation  Kind = 90
+	KindResumeRotation Kind = 91
+	KindSkipGate       Kind = 92
+	KindRollBack       Kind = 93
+	KindReplace        Kind = 94
+	KindNoteWaiting    Kind = 95
 
 	KindRotateGossipKey Kind = 100
 
@@ -126,6 +131,11 @@ var registry = map[Kind]struct {
 	KindExecuteProposal:     {"ExecuteProposal", func() Body { return new(ExecuteProposal) }},
 	KindExpireProposals:     {"ExpireProposals", func() Body { return new(ExpireProposals) }},
 	KindBreakGlass:          {"BreakGlass", func() Body { return new(BreakGlass) }},
+	KindPauseRotation:       {"PauseRotation", func() Body { return new(PauseRotation) }},
+	KindResumeRotation:      {"ResumeRotation", func() Body { return new(ResumeRotation) }},
+	KindSkipGate:            {"SkipGate", func() Body { return new(SkipGate) }},
+	KindRollBack:            {"RollBack", func() Body { return new(RollBack) }},
+	KindNoteWaiting:         {"NoteWaiting", func() Body { return new(NoteWaiting) }},
 	KindReplace:             {"Replace", func() Body { return new(Replace) }},
 	KindRotateGossipKey:     {"RotateGossipKey", func() Body { return new(RotateGossipKey) }},
 	KindCreateIssuer:        {"CreateIssuer", func() Body { return new(CreateIssuer) }},
