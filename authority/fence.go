@@ -82,7 +82,7 @@ func soon(by, now lifecycle.Instant) lifecycle.Instant { return max(by, now.Add(
 func Narrows(k command.Kind) bool {
 	switch k {
 	case command.KindRevoke, command.KindReplace, command.KindSuspendVersion, command.KindDeactivateVersion, command.KindActivateVersion, command.KindSetPolicy,
-		command.KindAddPrincipal, command.KindRevokePrincipal, command.KindRevokeToken,
+		command.KindAddPrincipal, command.KindRevokePrincipal, command.KindRevokeToken, command.KindRollBack,
 		command.KindSetNodeStatus, command.KindSetNodeRoles, command.KindSetSettings, command.KindBreakGlass:
 		return true
 	}

@@ -66,6 +66,7 @@ type Version struct {
 	Erasing       bool        `cbor:"15,keyasint,omitempty"` // nodes may erase their instances now
 	Skipped       []Skip      `cbor:"16,keyasint,omitempty"` // gates opened before their time
 	RolledBackAt  Instant     `cbor:"17,keyasint,omitempty"` // given up before it signed
+	NotedAt       Instant     `cbor:"19,keyasint,omitempty"` // when it was last made known that its rotation waits for somebody
 	Kept          bool        `cbor:"18,keyasint,omitempty"` // its destruction was cancelled: the plan does not ask for it again
 	Emergency     bool        `cbor:"20,keyasint,omitempty"` // made by a replacement: neither lead nor confirmations are waited for
 }

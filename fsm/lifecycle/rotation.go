@@ -53,11 +53,8 @@ func (v *Version) Skips(g Gate) *Skip {
 	return nil
 }
 
-// Overlap is how long two versions are known to verifiers before the newer one signs:
-// none when the gate is skipped or the version waits for nothing.
-func (v *Version) Overlap(p Policy) Milliseconds {
-	if v.Number == 1 || v.Emergency || v.Skips(GateActivate) != nil {
-		return 0
-	}
-	return p.Lead
+// Gated reports whether the version has to pass GateActivate: neither the first of a
+// key nor one made in an emergency has, nor one whose gate was skipped.
+func (v *Version) Gated() bool {
+	return v.Number != 1 && !v.Emergency && v.Skips(GateActivate) == nil
 }

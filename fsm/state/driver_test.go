@@ -79,7 +79,15 @@ func (d *driver) body() command.Body {
 			return b
 		}
 	}
-	switch d.int(23) {
+	switch d.int(27) {
+	case 23:
+		return &command.PauseRotation{Key: k, Reason: "wait"}
+	case 24:
+		return &command.ResumeRotation{Key: k}
+	case 25:
+		return &command.SkipGate{Key: k, Version: n, Gate: pick(d, lifecycle.Gates...), Comment: "now"}
+	case 26:
+		return &command.RollBack{Key: k, Version: n, Comment: "not this one"}
 	case 22:
 		c := &command.SetPolicy{Key: k, Policy: key.Policy}
 		c.Policy.AllowedCallers = pick(d, nil, []string{"ada"}, []string{"a*", "robot"}, []string{"robot"})
@@ -151,6 +159,8 @@ func (d *driver) progress(k lifecycle.KeyID, n uint64) command.Body {
 		}
 	}
 	switch {
+	case d.view.Key(k).Pause != nil && d.flip(2):
+		return &command.ResumeRotation{Key: k}
 	case v.State == lifecycle.PreActivation && v.PublishedAt == 0 && n > 1:
 		return &command.PublishVersion{Key: k, Version: n}
 	case v.State == lifecycle.PreActivation:
@@ -160,6 +170,9 @@ func (d *driver) progress(k lifecycle.KeyID, n uint64) command.Body {
 	case v.State == lifecycle.Suspended:
 		return &command.ResumeVersion{Key: k, Version: n}
 	case v.DestroyAt == 0 && v.State == lifecycle.Deactivated && !v.Withdrawn && d.flip(2):
+		if d.flip(2) && v.Skips(lifecycle.GateWithdraw) == nil {
+			return &command.SkipGate{Key: k, Version: n, Gate: lifecycle.GateWithdraw, Comment: "nobody needs it"}
+		}
 		return &command.WithdrawVersion{Key: k, Version: n}
 	case v.DestroyAt == 0:
 		return &command.ScheduleDestroy{Key: k, Version: n, DestroyAt: d.now.Add(10 * lifecycle.Hour)}

@@ -95,6 +95,7 @@ var narrowing = []struct {
 	}, "instance.compromised", []uint64{1, 2, 3}, "beta"},
 	{"replace a key", func(w *world) command.Body { return emergency(w, 4) }, "key.replaced", []uint64{1, 2, 3}, ""},
 	{"replace a version", func(w *world) command.Body { return emergency(w, 4, 2) }, "key.replaced", []uint64{2, 3}, ""},
+	{"roll back", func(*world) command.Body { return rollBack(3) }, "key.rolled_back", []uint64{3}, ""},
 	{"suspend", func(*world) command.Body { return suspend(2) }, "key.suspended", []uint64{2}, ""},
 	{"deactivate", func(*world) command.Body { return deactivate(2) }, "key.deactivated", []uint64{2}, ""},
 	{"activate the successor", func(*world) command.Body { return early(3) }, "key.deactivated", []uint64{2}, ""},

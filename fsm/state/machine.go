@@ -256,6 +256,16 @@ func handle(x *tx, body command.Body) Outcome {
 		return x.expireProposals(c)
 	case *command.BreakGlass:
 		return x.breakGlass(c)
+	case *command.PauseRotation:
+		return x.pauseRotation(c)
+	case *command.ResumeRotation:
+		return x.resumeRotation(c)
+	case *command.SkipGate:
+		return x.skipGate(c)
+	case *command.RollBack:
+		return x.rollBack(c)
+	case *command.NoteWaiting:
+		return x.noteWaiting(c)
 	case *command.Replace:
 		return x.replace(c)
 	case *command.RotateGossipKey:

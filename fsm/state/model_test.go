@@ -187,6 +187,9 @@ func (l *law) predict(before, after *state.View, cmd *command.Command, o state.O
 		set(c.Key, c.Version, lifecycle.Suspended)
 	case *command.ResumeVersion:
 		set(c.Key, c.Version, l.states[name(c.Key, c.Version)].from)
+	case *command.RollBack:
+		set(c.Key, c.Version, lifecycle.Deactivated)
+		l.out[name(c.Key, c.Version)] = true
 	case *command.DeactivateVersion:
 		set(c.Key, c.Version, lifecycle.Deactivated)
 	case *command.Revoke:

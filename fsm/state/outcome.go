@@ -27,6 +27,7 @@ const (
 	LeadNotPassed     Code = "lead_not_passed"
 	WaitNotPassed     Code = "wait_not_passed"
 	RotationOpen      Code = "rotation_in_progress"
+	RotationPaused    Code = "rotation_paused"
 	NodeNotMember     Code = "node_not_member"
 	NodeNotQuarantine Code = "node_not_quarantined"
 	TokenSpent        Code = "token_spent"

@@ -174,6 +174,9 @@ func (l *law) instance(t *rapid.T, view *state.View, v *lifecycle.Version, i *li
 			fail("it was admitted without its lead")
 		}
 	}
+	if signs && v.RolledBackAt != 0 {
+		fail("its version was rolled back and it signs")
+	}
 	if !trusted && i.PublishedAt != 0 {
 		l.out[id] = true
 	}

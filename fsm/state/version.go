@@ -65,9 +65,12 @@ func (x *tx) prepareVersion(c *command.PrepareVersion) Outcome {
 	if c.Version != old.Newest+1 {
 		return refuse(Conflict, string(c.Key), "the next version is %d, not %d", old.Newest+1, c.Version)
 	}
+	if o := x.notPaused(old); !o.OK() {
+		return o
+	}
 	for _, v := range x.versions(c.Key) {
 		if v.State == lifecycle.PreActivation {
-			return refuse(RotationOpen, subject(c.Key, v.Number), "this version waits to be activated: activate it, or revoke it first")
+			return refuse(RotationOpen, subject(c.Key, v.Number), "this version waits to be activated: activate it, or roll it back first")
 		}
 	}
 	k := *old
@@ -121,6 +124,9 @@ func (x *tx) publishVersion(c *command.PublishVersion) Outcome {
 	if v.State != lifecycle.PreActivation || v.PublishedAt != 0 {
 		return refuse(IllegalTransition, subject(k.ID, v.Number), "the version is %s and was published at %q: there is nothing to publish", v.State, v.PublishedAt)
 	}
+	if o := x.goesOn(k, v); !o.OK() {
+		return o
+	}
 	if o := x.enough(k, v); !o.OK() {
 		return o
 	}
@@ -143,14 +149,28 @@ func (x *tx) activateVersion(c *command.ActivateVersion) Outcome {
 	if o := x.enough(k, v); !o.OK() {
 		return o
 	}
-	early := c.Early || v.Emergency || v.Number == 1 // nobody trusts an older version of a new key
-	switch {
-	case v.PublishedAt == 0 && !early:
-		return refuse(NotPublished, name, "verifiers have not seen this version: it is published when its instances are ready")
-	case !early && x.clock < v.PublishedAt.Add(k.Policy.Lead):
-		return refuse(LeadNotPassed, name, "published at %s, with a lead of %s it may sign from %s", v.PublishedAt, k.Policy.Lead, v.PublishedAt.Add(k.Policy.Lead))
+	if !c.Early {
+		if o := x.goesOn(k, v); !o.OK() {
+			return o
+		}
+		if o := x.passActivate(k, v); !o.OK() {
+			return o
+		}
 	}
-	return x.putToUse(k, v, early, c.Comment)
+	return x.putToUse(k, v, c.Early || !v.Gated(), c.Comment)
+}
+
+// passActivate refuses a version that stands before a closed gate.
+func (x *tx) passActivate(k *lifecycle.Key, v *lifecycle.Version) Outcome {
+	g, name := x.atActivate(k, v, x.clock), subject(k.ID, v.Number)
+	switch {
+	case g.Open:
+		return Outcome{}
+	case v.PublishedAt == 0:
+		return refuse(NotPublished, name, "verifiers have not seen this version: it is published when its instances are ready")
+	default:
+		return refuse(LeadNotPassed, name, "published at %s, with a lead of %s it may sign from %s", v.PublishedAt, k.Policy.Lead, g.OpensAt)
+	}
 }
 
 // putToUse activates a version that may be, publishes it when it is not, and retires
@@ -267,8 +287,15 @@ func (x *tx) withdrawVersion(c *command.WithdrawVersion) Outcome {
 	if old.State != lifecycle.Deactivated || old.Withdrawn {
 		return refuse(IllegalTransition, name, "the version is %s: only a deactivated version in the trust set can be withdrawn", old.State)
 	}
-	if until := old.DeactivatedAt.Add(k.Policy.VerifyWindow); k.Policy.VerifyWindow > 0 && x.clock < until {
-		return refuse(WaitNotPassed, name, "what it signed may be verified until %s; to distrust it now: chancery key revoke %s --version %d --distrust", until, k.ID, old.Number)
+	if o := x.goesOn(k, old); !o.OK() {
+		return o
+	}
+	switch g := x.atWithdraw(k, old, x.clock); {
+	case g.Open:
+	case g.OpensAt == 0:
+		return refuse(WaitNotPassed, name, "its policy has no verify window that could end: chancery rotation skip %s --version %d --gate %s takes it out of the trust set", k.ID, old.Number, lifecycle.GateWithdraw)
+	default:
+		return refuse(WaitNotPassed, name, "what it signed may be verified until %s; to distrust it now: chancery key revoke %s --version %d --distrust", g.OpensAt, k.ID, old.Number)
 	}
 	v := *old
 	v.Withdrawn = true
@@ -288,7 +315,7 @@ func (x *tx) scheduleDestroy(c *command.ScheduleDestroy) Outcome {
 		if old.DestroyAt == 0 || old.Erasing || old.State == lifecycle.Destroyed {
 			return refuse(IllegalTransition, name, "there is no destruction that could still be cancelled")
 		}
-		v.DestroyAt = 0
+		v.DestroyAt, v.Kept = 0, true
 		x.putVersion(v)
 		x.record(Leaf{Kind: "key.destroy_cancelled", Key: k.ID, Version: v.Number, Detail: c.Comment})
 		return accepted(k.ID, v.Number)

@@ -31,7 +31,7 @@ func TestVerbsNeedAKeyAndAVersion(t *testing.T) {
 		return []command.Body{publish(n), activate(n), early(n), suspend(n), resume(n), deactivate(n), withdraw(n),
 			revoke(lifecycle.Superseded, n), destroyAt(n, w.l.Clock().At().Add(30*lifecycle.Day)), cancelDestroy(n),
 			&command.BeginErasure{Key: ci, Version: n}, erased(w.nodes[0], n), report(w.nodes[0], n, lifecycle.Lost),
-			&command.AdmitInstance{Key: ci, Version: n, Node: w.nodes[0]}}
+			&command.AdmitInstance{Key: ci, Version: n, Node: w.nodes[0]}, skip(n, lifecycle.GateActivate), rollBack(n)}
 	}
 	for _, b := range bodies(1) {
 		w.no(state.KeyNotFound, b)

@@ -35,6 +35,7 @@ const (
 	AlreadyExists        Code = "already_exists"
 	RotationOpen         Code = "rotation_in_progress"
 	AlreadyReplaced      Code = "already_replaced"
+	RotationPaused       Code = "rotation_paused"
 	RequestIDReused      Code = "request_id_reused"
 	StaleRequestID       Code = "stale_request_id"
 	CheckpointStale      Code = "checkpoint_superseded"
@@ -164,6 +165,7 @@ var Codes = []CodeInfo{
 	{AlreadyExists, http.StatusConflict, false, "the name is taken; names are never reused"},
 	{RotationOpen, http.StatusConflict, false, "the key has a version that waits to be activated"},
 	{AlreadyReplaced, http.StatusConflict, false, "somebody else has replaced the key just before"},
+	{RotationPaused, http.StatusConflict, false, "the key's plan is paused: somebody has to resume it"},
 	{RequestIDReused, http.StatusConflict, false, "the request id came with another body before"},
 	{StaleRequestID, http.StatusConflict, false, "the request id is too old, or lies in the future"},
 	{CheckpointStale, http.StatusConflict, true, "a later checkpoint has taken its place"},
