@@ -2,11 +2,14 @@ package provision
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/chancery-project/chancery/authority/hsm"
+	"github.com/chancery-project/chancery/fsm/command"
+	"github.com/chancery-project/chancery/fsm/ledger/ledgertest"
 	"github.com/chancery-project/chancery/fsm/lifecycle"
 )
 
@@ -68,4 +71,55 @@ func TestInventoryByInterval(t *testing.T) {
 	f.Clock().Advance(time.Millisecond)
 	f.r.pass(ctx)
 	f.expect("after the interval", "k", lifecycle.Lost)
+}
+
+// An emergency does not wait for the next pass, and not for anything else there is to do.
+func TestEmergencyDoesNotRest(t *testing.T) {
+	f := newFixture(t)
+	f.HoldFences(true)
+	f.made("k")
+	rests := make(chan time.Time) // never ends
+	f.r.after = func(time.Duration) <-chan time.Time { return rests }
+	ctx, cancel := context.WithCancel(context.Background())
+	f.r.Start(ctx)
+	t.Cleanup(func() { cancel(); f.r.Wait() })
+
+	f.key("a")
+	c := &command.Replace{Key: "k", Version: 2, Reason: lifecycle.KeyCompromise}
+	for _, n := range f.nodes {
+		c.Instances = append(c.Instances, command.Intent{Node: n, CKAID: ledgertest.CKAID("k2" + string(n))})
+	}
+	f.Must(t, c)
+	f.eventually("the new pair is made", func() bool {
+		return f.View().Instance("k", 2, f.nodes[0]).Condition == lifecycle.Ready
+	})
+	if v := f.View().Version("k", 2); v.State != lifecycle.Active {
+		t.Errorf("the version is %s", v.State)
+	}
+	f.expect("what is no emergency waits", "a", lifecycle.Pending)
+}
+
+// What failed because nobody led is tried again when somebody does.
+func TestANewLeaderIsToldAtOnce(t *testing.T) {
+	f := newFixture(t)
+	f.key("k")
+	f.reporter.fail = errors.New("no leader")
+	ctx, cancel := context.WithCancel(context.Background())
+	failed := make(chan struct{}, 1)
+	f.r.after = func(d time.Duration) <-chan time.Time {
+		if d == minGap {
+			return time.After(time.Millisecond)
+		}
+		select {
+		case failed <- struct{}{}: // it goes to sleep after the failure
+		default:
+		}
+		return nil
+	}
+	f.r.Start(ctx)
+	t.Cleanup(func() { cancel(); f.r.Wait() })
+	<-failed
+	f.SetLeader(false)
+	f.SetLeader(true)
+	f.eventually("the pair is bound", func() bool { return f.mine("k").Condition == lifecycle.Ready })
 }

@@ -132,12 +132,13 @@ func (r *Reconciler) Start(ctx context.Context) {
 	go func() {
 		defer close(r.done)
 		for ctx.Err() == nil {
+			moved := r.ledger.LeadershipChanged() // before the look, so that no change is missed
 			index, began := r.ledger.View().Position().Index, r.clock()
 			sleep := r.pass(ctx)
 			gap := min(max(minGap, gapPerPass*r.clock().Sub(began)), maxGap)
-			r.wait(ctx, gap, nil)
+			r.rest(ctx, gap)
 			if sleep > gap {
-				r.wait(ctx, sleep-gap, r.ledger.Changed(index))
+				r.wait(ctx, sleep-gap, moved, r.ledger.Changed(index))
 			}
 		}
 	}()
@@ -155,10 +156,30 @@ func (r *Reconciler) Recheck() {
 	}
 }
 
-func (r *Reconciler) wait(ctx context.Context, d time.Duration, changed <-chan struct{}) {
+// rest keeps two passes apart, and makes what an emergency wants meanwhile.
+func (r *Reconciler) rest(ctx context.Context, d time.Duration) {
+	for over := r.after(d); ctx.Err() == nil; {
+		view := r.ledger.View()
+		r.hurry(ctx, view)
+		select {
+		case <-ctx.Done():
+		case <-r.ledger.Changed(view.Position().Index):
+		case <-r.kick:
+			r.forgive()
+			return
+		case <-over:
+			return
+		}
+	}
+}
+
+func (r *Reconciler) wait(ctx context.Context, d time.Duration, moved, changed <-chan struct{}) {
 	select {
 	case <-ctx.Done():
 	case <-changed:
+	case <-moved: // what nobody was there to hear can be said again
+		clear(r.pauses)
+		r.seen = seen{}
 	case <-r.kick:
 		r.forgive()
 	case <-r.after(d):
@@ -205,6 +226,7 @@ func (r *Reconciler) pass(ctx context.Context) time.Duration {
 	if view.Cluster() == nil || self == nil || self.Status == lifecycle.Removed {
 		return maxSleep // nobody would listen to us
 	}
+	r.hurry(ctx, view)
 	mine := r.holdings(view)
 	if full {
 		clear(r.sent) // what did not arrive is said again
@@ -215,21 +237,41 @@ func (r *Reconciler) pass(ctx context.Context) time.Duration {
 		if ctx.Err() != nil {
 			return 0
 		}
-		if h.i.Condition != r.sent[h.i.CKAID] {
-			delete(r.sent, h.i.CKAID)
-		}
-		if _, done := r.sent[h.i.CKAID]; done || r.clock().Before(r.pauses[h.i.CKAID].until) {
-			continue
-		}
-		switch {
-		case h.toErase():
-			r.settle(h, r.erase(ctx, h))
-		case h.toMake():
-			r.settle(h, r.generate(ctx, view, h))
+		if r.work(ctx, view, h) {
+			r.hurry(ctx, r.ledger.View()) // a device takes its time, and an emergency has none
 		}
 	}
 	r.seen = seen{true, p.Epoch, p.LogSize}
 	return r.sleep()
+}
+
+// work does what is due for one instance, and reports whether anything was.
+func (r *Reconciler) work(ctx context.Context, view *state.View, h holding) bool {
+	if h.i.Condition != r.sent[h.i.CKAID] {
+		delete(r.sent, h.i.CKAID)
+	}
+	if _, done := r.sent[h.i.CKAID]; done || r.clock().Before(r.pauses[h.i.CKAID].until) {
+		return false
+	}
+	switch {
+	case h.toErase():
+		r.settle(h, r.erase(ctx, h))
+	case h.toMake():
+		r.settle(h, r.generate(ctx, view, h))
+	default:
+		return false
+	}
+	return true
+}
+
+// hurry makes this node's key pairs of versions that an emergency has asked for just
+// now, without looking at anything else.
+func (r *Reconciler) hurry(ctx context.Context, view *state.View) {
+	for _, v := range view.Emergencies() {
+		if i := view.Instance(v.Key, v.Number, r.ledger.NodeID()); i != nil && i.Condition == lifecycle.Pending {
+			r.work(ctx, view, holding{i, v, view.Key(v.Key)})
+		}
+	}
 }
 
 // holdings lists this node's instances.

@@ -8,6 +8,9 @@ import (
 	"github.com/chancery-project/chancery/fsm/lifecycle"
 )
 
+// causeReplaced is the kind of a replacement's leaf and the cause of its fence.
+const causeReplaced = "key.replaced"
+
 // replace revokes and re-issues in one entry. After it no older version of the key
 // signs or can come back to signing, and the new one does as soon as one node has made
 // its instance: BindInstance publishes and activates it (hasten).
@@ -33,8 +36,8 @@ func (x *tx) replace(c *command.Replace) Outcome {
 	if o := x.addVersion(&k, lifecycle.Version{Number: c.Version, Emergency: true}, c.Instances); !o.OK() {
 		return o
 	}
-	x.record(Leaf{Kind: "key.replaced", Key: k.ID, Version: c.Version, Reason: string(c.Reason), Detail: replacedDetail(c, done)})
-	x.openFence("key.replaced", k.ID, done, "")
+	x.record(Leaf{Kind: causeReplaced, Key: k.ID, Version: c.Version, Reason: string(c.Reason), Detail: replacedDetail(c, done)})
+	x.openFence(causeReplaced, k.ID, done, "")
 	return accepted(c.Key, append(done, c.Version)...)
 }
 
@@ -94,4 +97,22 @@ func (x *tx) hasten(k *lifecycle.Key, v *lifecycle.Version, node lifecycle.NodeI
 // on an instance that comes has its lead, as of any version.
 func (x *tx) unseen(k *lifecycle.Key, v *lifecycle.Version) bool {
 	return v.Emergency && v.PublishedAt != 0 && x.clock <= v.PublishedAt.Add(k.Policy.LongestCached())
+}
+
+// Emergencies are the versions that replacements have made lately: those whose fence is
+// not settled. It costs nothing when there are none, however many keys there are.
+func (v *View) Emergencies() (out []*lifecycle.Version) {
+	for _, fences := range [][]*lifecycle.Fence{v.OpenFences(), v.UnsettledFences()} {
+		for _, f := range fences {
+			if f.Cause != causeReplaced {
+				continue
+			}
+			for _, ver := range v.Versions(f.Key) {
+				if ver.Emergency && ver.Created.Index == f.Index {
+					out = append(out, ver)
+				}
+			}
+		}
+	}
+	return out
 }

@@ -242,3 +242,32 @@ func TestTwoReplacements(t *testing.T) {
 	w.signs(3)
 	w.signs(4, 1)
 }
+
+// TestEmergencies are known until their fences are settled.
+func TestEmergencies(t *testing.T) {
+	w := newWorld(t).active(1)
+	w.l.HoldFences(true)
+	w.l.HoldSettling(true)
+	w.ok(revoke(lifecycle.KeyCompromise)) // another fence
+	if got := w.l.View().Emergencies(); len(got) != 0 {
+		t.Errorf("a revocation: %+v", got)
+	}
+	w.ok(emergency(w, 2))
+	known := func(want string) {
+		t.Helper()
+		var got []uint64
+		for _, v := range w.l.View().Emergencies() {
+			got = append(got, v.Number)
+		}
+		if fmt.Sprint(got) != want {
+			t.Errorf("emergencies %v, want %s", got, want)
+		}
+	}
+	known("[2]")
+	w.ok(emergency(w, 3))
+	known("[2 3]")
+	w.l.HoldFences(false)
+	known("[2 3]")
+	w.l.HoldSettling(false)
+	known("[]")
+}

@@ -32,7 +32,7 @@ const profileEnv = "BENCH_PROFILE"
 
 const nodes = 3
 
-// cluster is three servers with a SoftHSM token each.
+// cluster is three servers, with a SoftHSM token each or with software key stores.
 type cluster struct {
 	dir     string
 	cancel  context.CancelFunc
@@ -79,10 +79,15 @@ func serveProfiles(dir string) error {
 }
 
 // start brings the cluster up, once a run.
-func (b *bench) start() (*cluster, error) {
-	if b.cluster != nil {
-		return b.cluster, nil
+func (b *bench) start() (c *cluster, err error) {
+	if b.cluster == nil {
+		b.cluster, err = b.startCluster("cluster", "pkcs11")
 	}
+	return b.cluster, err
+}
+
+// startCluster brings three nodes up in a directory of their own.
+func (b *bench) startCluster(name, keystore string) (*cluster, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("find this program: %w", err)
@@ -93,18 +98,17 @@ func (b *bench) start() (*cluster, error) {
 		}
 	}
 	ctx, cancel := context.WithCancel(b.ctx)
-	c := &cluster{dir: filepath.Join(b.dir, "cluster"), cancel: cancel, done: make(chan error, 1)}
+	c := &cluster{dir: filepath.Join(b.dir, name), cancel: cancel, done: make(chan error, 1)}
 	ready := make(chan struct{})
 	var once sync.Once
 	go func() {
-		c.done <- dev.Run(ctx, dev.Options{Dir: c.dir, Nodes: nodes, KeyStore: "pkcs11", Binary: self, Say: b.say}, "bench", func() { once.Do(func() { close(ready) }) })
+		c.done <- dev.Run(ctx, dev.Options{Dir: c.dir, Nodes: nodes, KeyStore: keystore, Binary: self, Say: b.say}, "bench", func() { once.Do(func() { close(ready) }) })
 	}()
 	select {
 	case <-ready:
 	case err := <-c.done:
 		return nil, err
 	}
-	b.cluster = c
 	return c, c.connect(b.ctx)
 }
 
