@@ -268,3 +268,62 @@ func TestVerbChecks(t *testing.T) {
 	bad(t, "endless tokens", func(c *SetSettings) { c.Settings.MaxTokenTTL = 10*366*lifecycle.Day + 1 })
 	bad(t, "daily confirmations", func(c *SetSettings) { c.Settings.BusinessReasonConfirm = lifecycle.Hour })
 }
+
+func TestConsumerChecks(t *testing.T) {
+	record := func(edit func(*ConsumerRecord)) (func(*RegisterConsumer), func(*UpdateConsumer)) {
+		return func(c *RegisterConsumer) { edit(&c.Consumer) }, func(c *UpdateConsumer) { edit(&c.Consumer) }
+	}
+	for what, edit := range map[string]func(*ConsumerRecord){
+		"no name": func(r *ConsumerRecord) { r.Name = "" }, "a name in capitals": func(r *ConsumerRecord) { r.Name = "Deploy" },
+		"the reserved name": func(r *ConsumerRecord) { r.Name = "system" }, "no owner": func(r *ConsumerRecord) { r.Owner = "" },
+		"a contact of two lines": func(r *ConsumerRecord) { r.Contact = "a\nb" }, "an unknown class": func(r *ConsumerRecord) { r.Class = "optional" },
+		"no instances": func(r *ConsumerRecord) { r.Expect = 0 }, "too many instances": func(r *ConsumerRecord) { r.Expect = lifecycle.MaxExpect + 1 },
+		"no keys": func(r *ConsumerRecord) { r.Keys = nil }, "a key twice": func(r *ConsumerRecord) { r.Keys[1] = r.Keys[0] },
+		"keys out of order": func(r *ConsumerRecord) { r.Keys[0], r.Keys[1] = r.Keys[1], r.Keys[0] },
+		"too many keys":     func(r *ConsumerRecord) { r.Keys = make([]lifecycle.KeyID, lifecycle.MaxConsumerKeys+1) },
+		"a pattern":         func(r *ConsumerRecord) { r.Keys = []lifecycle.KeyID{"ci-*"} },
+		"no lifetime":       func(r *ConsumerRecord) { r.Lifetime = 0 }, "an endless lifetime": func(r *ConsumerRecord) { r.Lifetime = 400 * lifecycle.Day },
+	} {
+		register, update := record(edit)
+		bad(t, what, register)
+		bad(t, what, update)
+	}
+	bad(t, "a short hash", func(c *RegisterConsumer) { c.Enrolment.Hash = c.Enrolment.Hash[1:] })
+	bad(t, "no end of the enrolment", func(c *RegisterConsumer) { c.Enrolment.ExpiresAt = 0 })
+	bad(t, "a short hash", func(c *UpdateConsumer) { c.Enrolment.Hash = nil })
+	good(t, "no enrolment", func(c *UpdateConsumer) { c.Enrolment = nil })
+	good(t, "no comment", func(c *RetireConsumer) { c.Comment = "" })
+	bad(t, "no name", func(c *RetireConsumer) { c.Name = "" })
+	bad(t, "a short hash", func(c *EnrolConsumer) { c.Spent = c.Spent[1:] })
+	bad(t, "a short token hash", func(c *EnrolConsumer) { c.TokenHash = nil })
+	bad(t, "no token id", func(c *EnrolConsumer) { c.TokenID = "" })
+	bad(t, "version 0", func(c *WaiveConsumer) { c.Version = 0 })
+	bad(t, "an unknown gate", func(c *WaiveConsumer) { c.Gate = "publish" })
+	bad(t, "no end", func(c *WaiveConsumer) { c.Until = 0 })
+	bad(t, "no comment", func(c *WaiveConsumer) { c.Comment = "" })
+}
+
+func TestConfirmationChecks(t *testing.T) {
+	bad(t, "nothing", func(c *RecordConfirmations) { c.Items = nil })
+	bad(t, "too many", func(c *RecordConfirmations) { c.Items = make([]ConfirmationItem, MaxConfirmations+1) })
+	bad(t, "a set that is not there", func(c *RecordConfirmations) { c.Items[0].Set = 2 })
+	bad(t, "a digest of another kind", func(c *RecordConfirmations) { c.Sets[0].Digest = "sha512:" + strings.Repeat("ee", 32) })
+	bad(t, "a digest in capitals", func(c *RecordConfirmations) { c.Sets[0].Digest = "sha256:" + strings.Repeat("EE", 32) })
+	bad(t, "kids out of order", func(c *RecordConfirmations) {
+		k := c.Sets[0].KIDs
+		k[0], k[1] = k[1], k[0]
+	})
+	bad(t, "a kid twice", func(c *RecordConfirmations) { c.Sets[0].KIDs[1] = c.Sets[0].KIDs[0] })
+	bad(t, "a kid that is none", func(c *RecordConfirmations) { c.Sets[0].KIDs[0] = "kid" })
+	bad(t, "too many kids", func(c *RecordConfirmations) { c.Sets[0].KIDs = make([]string, MaxKIDs+1) })
+	bad(t, "proof of a kid that is not there", func(c *RecordConfirmations) { c.Items[0].Proven[1] = 2 })
+	bad(t, "a proof twice", func(c *RecordConfirmations) { c.Items[0].Proven[1] = 0 })
+	bad(t, "a fetch with a proof", func(c *RecordConfirmations) { c.Items[0].Weak = true })
+	for _, label := range []string{"", "-web", "web 01", "web\n", strings.Repeat("a", 64), "wéb"} {
+		bad(t, "the label "+label, func(c *RecordConfirmations) { c.Items[0].Instance = label })
+		bad(t, "the label "+label, func(c *LapseConfirmations) { c.Items[0].Instance = label })
+	}
+	good(t, "a label of an address", func(c *RecordConfirmations) { c.Items[0].Instance = "2001:db8::7" })
+	bad(t, "nothing", func(c *LapseConfirmations) { c.Items = nil })
+	bad(t, "no key", func(c *LapseConfirmations) { c.Items[0].Key = "" })
+}

@@ -64,6 +64,10 @@ func examples() []Body {
 		SSHKeys: []string{"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIExample ada"}, Certs: []string{strings.Repeat("c3", 32)}}
 	settings := lifecycle.Settings{PublicURL: "https://keys.example", CheckpointEvery: 10 * lifecycle.Second,
 		MaxTokenTTL: 366 * lifecycle.Day, InsecureTrustAnchors: true, BusinessReasonConfirm: 365 * lifecycle.Day}
+	verifier := ConsumerRecord{Name: "deploy-eu", Owner: "deploy", Contact: "deploy@example.com", Class: lifecycle.Required, Expect: 3,
+		Keys: []lifecycle.KeyID{"cd", "ci"}, Lifetime: lifecycle.Day}
+	enrolment := Enrolment{Hash: filled(0xcc), ExpiresAt: 1767441600000}
+	kidA, kidB := base64.RawURLEncoding.EncodeToString(filled(0x44)), base64.RawURLEncoding.EncodeToString(filled(0x45))
 	return []Body{
 		&Init{ClusterID: "00112233445566778899aabbccddeeff", Name: "prod", Node: exampleNode(nodeA, "alpha"), Admin: admin, Settings: settings},
 		&AdvanceClock{Readings: []ClockReading{{Node: nodeA, At: 1767355200000}, {Node: nodeB, At: 1767355200001}}},
@@ -115,6 +119,14 @@ func examples() []Body {
 		&ExecuteProposal{Proposal: "p-00112233aabb", Plan: PlanOf(&ResumeVersion{Key: "ci", Version: 2, Comment: "false alarm"})},
 		&ExpireProposals{IDs: []string{"p-00112233aabb", "p-00112233aabc"}},
 		&BreakGlass{Plan: PlanOf(&ResumeVersion{Key: "ci", Version: 2, Comment: "false alarm"}), Reason: "both approvers are on one plane"},
+		&RegisterConsumer{Consumer: verifier, Enrolment: enrolment},
+		&UpdateConsumer{Consumer: verifier, Enrolment: &enrolment},
+		&RetireConsumer{Name: "deploy-eu", Comment: "the region is closed"},
+		&EnrolConsumer{Consumer: "deploy-eu", Spent: filled(0xcc), TokenID: "tok-0002", TokenHash: filled(0xdd), Label: "enrolled", ExpiresAt: 1798891200000},
+		&RecordConfirmations{Sets: []LoadedSet{{Key: "ci", Digest: "sha256:" + strings.Repeat("ee", 32), KIDs: []string{kidA, kidB}}, {Key: "cd", Digest: "sha256:" + strings.Repeat("ff", 32)}},
+			Items: []ConfirmationItem{{Consumer: "deploy-eu", Instance: "web-01", Set: 0, Proven: []uint64{0, 1}}, {Consumer: "deploy-us", Instance: "10.0.0.7", Set: 1, Weak: true}}},
+		&LapseConfirmations{Items: []ConfirmationName{{Consumer: "deploy-eu", Key: "ci", Instance: "web-01"}}},
+		&WaiveConsumer{Consumer: "deploy-eu", Key: "ci", Version: 2, Gate: lifecycle.GateActivate, Until: 1767614400000, Comment: "the region is down"},
 		&PauseRotation{Key: "ci", Reason: "a verifier is down"},
 		&ResumeRotation{Key: "ci", Comment: "it is back"},
 		&SkipGate{Key: "ci", Version: 3, Gate: lifecycle.GateWithdraw, Comment: "nobody uses it"},

@@ -57,6 +57,20 @@ func IntentOf(b Body) (verb lifecycle.ApprovalVerb, subject string, lines []stri
 		in.text("node", string(c.Node))
 		in.text("seal", c.ID)
 		in.text("comment", c.Reason)
+	case *UpdateConsumer:
+		verb, subject = lifecycle.ApproveConsumers, c.Consumer.Name
+		in.consumer(c)
+	case *RetireConsumer:
+		verb, subject = lifecycle.ApproveConsumers, c.Name
+		in.text("consumer", c.Name)
+		in.text("comment", c.Comment)
+	case *WaiveConsumer:
+		verb, subject = lifecycle.ApproveWaive, c.Consumer
+		in.version(c.Key, c.Version)
+		in.text("consumer", c.Consumer)
+		in.text("gate", string(c.Gate))
+		in.text("until", c.Until.String())
+		in.text("comment", c.Comment)
 	default:
 		return "", "", nil, false
 	}
@@ -157,6 +171,23 @@ func (in *intentLines) principal(c *AddPrincipal) {
 	in.texts("certificate", p.Certs)
 }
 
+func (in *intentLines) consumer(c *UpdateConsumer) {
+	r := c.Consumer
+	in.text("consumer", r.Name)
+	in.text("owner", r.Owner)
+	in.text("contact", r.Contact)
+	in.text("class", string(r.Class))
+	in.number("expect", int64(r.Expect))
+	for _, k := range r.Keys {
+		in.text("key", string(k))
+	}
+	in.duration("lifetime", r.Lifetime)
+	if c.Enrolment != nil {
+		in.text("enrolment", hex.EncodeToString(c.Enrolment.Hash)) // whoever approves, approves this secret and no later one
+		in.text("enrolment-until", c.Enrolment.ExpiresAt.String())
+	}
+}
+
 func (in *intentLines) settings(s lifecycle.Settings) {
 	in.text("public-url", s.PublicURL)
 	in.duration("checkpoint-every", s.CheckpointEvery)
@@ -189,6 +220,8 @@ func Target(body Body) (key lifecycle.KeyID, versions []uint64) {
 		return c.Key, []uint64{c.Version}
 	case *SetPolicy:
 		return c.Key, nil
+	case *WaiveConsumer:
+		return c.Key, []uint64{c.Version}
 	}
 	return "", nil
 }

@@ -28,7 +28,7 @@ func approvable() []Body {
 		case *LiftSeal:
 			c.Reason = "over"
 			out = append(out, c)
-		case *ResumeVersion, *ActivateVersion, *ScheduleDestroy, *AddPrincipal, *RevokePrincipal, *SkipGate:
+		case *UpdateConsumer, *RetireConsumer, *WaiveConsumer, *ResumeVersion, *ActivateVersion, *ScheduleDestroy, *AddPrincipal, *RevokePrincipal, *SkipGate:
 			out = append(out, c)
 		}
 	}
@@ -63,6 +63,8 @@ func TestIntentHoldsEveryParameter(t *testing.T) {
 		}
 		walk = func(path string, v reflect.Value) {
 			switch v.Kind() {
+			case reflect.Pointer:
+				walk(path, v.Elem())
 			case reflect.Struct:
 				for f := range v.NumField() {
 					walk(path+"."+v.Type().Field(f).Name, v.Field(f))
@@ -83,7 +85,7 @@ func TestIntentHoldsEveryParameter(t *testing.T) {
 				changed(path, v, !v.Bool())
 			case reflect.Int, reflect.Int64:
 				changed(path, v, v.Int()+1)
-			case reflect.Uint64:
+			case reflect.Uint64, reflect.Uint8:
 				changed(path, v, v.Uint()+1)
 			default:
 				t.Errorf("%s is of kind %s, which no intent has had yet", path, v.Kind())
@@ -126,6 +128,12 @@ func TestIntentBytes(t *testing.T) {
 			"verb: key.policy|command: SetPolicy|key: ci|owner: ops|lead: 1h30m|min-ready: 2|input: jws|approval: key.destroy needs 2 of ada bob"},
 		{&SetSettings{Settings: lifecycle.Settings{Lease: 5000, BreakGlass: []string{"eve"}}}, "cluster.write", "",
 			"verb: cluster.write|command: SetSettings|lease: 5s|break-glass: eve"},
+		{&RetireConsumer{Name: "deploy-eu", Comment: "closed"}, "consumer.write", "deploy-eu", "verb: consumer.write|command: RetireConsumer|consumer: deploy-eu|comment: closed"},
+		{&WaiveConsumer{Consumer: "deploy-eu", Key: "ci", Version: 2, Gate: "activate", Until: 1767614400000, Comment: "down"}, "consumer.waive", "deploy-eu",
+			"verb: consumer.waive|command: WaiveConsumer|key: ci|version: 2|consumer: deploy-eu|gate: activate|until: 2026-01-05T12:00:00.000Z|comment: down"},
+		{&UpdateConsumer{Consumer: ConsumerRecord{Name: "deploy-eu", Owner: "deploy", Class: "advisory", Expect: 3, Keys: []lifecycle.KeyID{"cd", "ci"}, Lifetime: lifecycle.Day},
+			Enrolment: &Enrolment{Hash: []byte{1, 2}, ExpiresAt: 1767614400000}}, "consumer.write", "deploy-eu",
+			"verb: consumer.write|command: UpdateConsumer|consumer: deploy-eu|owner: deploy|class: advisory|expect: 3|key: cd|key: ci|lifetime: 1d|enrolment: 0102|enrolment-until: 2026-01-05T12:00:00.000Z"},
 	} {
 		verb, subject, lines, ok := IntentOf(c.body)
 		if got := strings.Join(lines, "|"); !ok || verb != c.verb || subject != c.subject || got != c.lines {

@@ -56,12 +56,19 @@ const (
 	KindExpireProposals  Kind = 75
 	KindBreakGlass       Kind = 76
 
-	KindPauseRotation  Kind = 90
-	KindResumeRotation Kind = 91
-	KindSkipGate       Kind = 92
-	KindRollBack       Kind = 93
-	KindReplace        Kind = 94
-	KindNoteWaiting    Kind = 95
+	KindRegisterConsumer    Kind = 80
+	KindUpdateConsumer      Kind = 81
+	KindRetireConsumer      Kind = 82
+	KindEnrolConsumer       Kind = 83
+	KindRecordConfirmations Kind = 84
+	KindLapseConfirmations  Kind = 85
+	KindWaiveConsumer       Kind = 86
+	KindPauseRotation       Kind = 90
+	KindResumeRotation      Kind = 91
+	KindSkipGate            Kind = 92
+	KindRollBack            Kind = 93
+	KindReplace             Kind = 94
+	KindNoteWaiting         Kind = 95
 
 	KindRotateGossipKey Kind = 100
 
@@ -131,6 +138,13 @@ var registry = map[Kind]struct {
 	KindExecuteProposal:     {"ExecuteProposal", func() Body { return new(ExecuteProposal) }},
 	KindExpireProposals:     {"ExpireProposals", func() Body { return new(ExpireProposals) }},
 	KindBreakGlass:          {"BreakGlass", func() Body { return new(BreakGlass) }},
+	KindRegisterConsumer:    {"RegisterConsumer", func() Body { return new(RegisterConsumer) }},
+	KindUpdateConsumer:      {"UpdateConsumer", func() Body { return new(UpdateConsumer) }},
+	KindRetireConsumer:      {"RetireConsumer", func() Body { return new(RetireConsumer) }},
+	KindEnrolConsumer:       {"EnrolConsumer", func() Body { return new(EnrolConsumer) }},
+	KindRecordConfirmations: {"RecordConfirmations", func() Body { return new(RecordConfirmations) }},
+	KindLapseConfirmations:  {"LapseConfirmations", func() Body { return new(LapseConfirmations) }},
+	KindWaiveConsumer:       {"WaiveConsumer", func() Body { return new(WaiveConsumer) }},
 	KindPauseRotation:       {"PauseRotation", func() Body { return new(PauseRotation) }},
 	KindResumeRotation:      {"ResumeRotation", func() Body { return new(ResumeRotation) }},
 	KindSkipGate:            {"SkipGate", func() Body { return new(SkipGate) }},

@@ -36,9 +36,11 @@ const (
 	MaxOpenOfOne     = 64                 // of one requester, so that nobody fills the list for the others
 	MaxProposalLife  = 30 * lifecycle.Day // people forget what they were asked
 
-	MaxIssueItems  = 256  // certificates one entry announces or records; MaxEntryBytes bounds the sum
-	MaxRevokeItems = 1024 // certificates one entry revokes, releases or prunes
-	MaxCRLShards   = 1024 // of one instance's CRL; its full CRL is then a thousand times a shard's size
+	MaxKIDs          = 256  // public keys in a trust set that somebody confirms
+	MaxConfirmations = 2000 // in one entry: some 30 ms of Apply
+	MaxIssueItems    = 256  // certificates one entry announces or records; MaxEntryBytes bounds the sum
+	MaxRevokeItems   = 1024 // certificates one entry revokes, releases or prunes
+	MaxCRLShards     = 1024 // of one instance's CRL; its full CRL is then a thousand times a shard's size
 
 	minLease      = lifecycle.Second      // below it one lost message stops a node from signing
 	maxLease      = lifecycle.Minute      // above it a revocation waits longer for an unreachable node than people do

@@ -14,11 +14,13 @@ const (
 	ApprovePrincipals ApprovalVerb = "principal.write" // who is admin, operator or approver, and with which keys
 	ApproveCluster    ApprovalVerb = "cluster.write"   // the cluster's approval rules and who may break glass
 	ApproveUnseal     ApprovalVerb = "node.unseal"     // let a node sign again that was sealed by hand
+	ApproveWaive      ApprovalVerb = "consumer.waive"  // let a gate of a rotation pass without a required consumer
+	ApproveConsumers  ApprovalVerb = "consumer.write"  // ask less of a required consumer, retire it, or give out new credentials for it
 )
 
 // ApprovalVerbs lists every verb that a rule may name.
 var ApprovalVerbs = []ApprovalVerb{ApproveResume, ApproveActivate, ApproveDestroy, ApprovePolicy, ApproveSkip,
-	ApprovePrincipals, ApproveCluster, ApproveUnseal}
+	ApprovePrincipals, ApproveCluster, ApproveUnseal, ApproveWaive, ApproveConsumers}
 
 // onePersonVerbs are those that take trust away. In an incident the first who sees it
 // must be able to act, so no rule may make them wait.
@@ -26,7 +28,7 @@ var onePersonVerbs = []ApprovalVerb{"key.revoke", "key.suspend", "key.replace", 
 
 // OfKey reports whether the verb acts on one key, so that the key's own policy may
 // have a rule for it.
-func (v ApprovalVerb) OfKey() bool { return len(v) > 4 && v[:4] == "key." }
+func (v ApprovalVerb) OfKey() bool { return v == ApproveWaive || len(v) > 4 && v[:4] == "key." }
 
 // ApprovalRule asks for Needs of the Approvers before the verb is carried out.
 type ApprovalRule struct {

@@ -193,6 +193,10 @@ func (x *tx) base(body command.Body) string {
 		}
 	case *command.SetSettings:
 		old = &x.cluster().Settings
+	case *command.UpdateConsumer:
+		if c := x.consumer(c.Consumer.Name); c != nil {
+			old = &command.ConsumerRecord{Name: c.Name, Owner: c.Owner, Contact: c.Contact, Class: c.Class, Expect: c.Expect, Keys: c.Keys, Lifetime: c.Lifetime}
+		}
 	}
 	if old == nil {
 		return ""

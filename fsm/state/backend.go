@@ -21,28 +21,32 @@ type Backend interface {
 type Table string
 
 const (
-	TableMeta       Table = "meta"       // position, clock, digest; not part of the digest itself
-	TableCluster    Table = "cluster"    // one row
-	TableNodes      Table = "nodes"      // node id
-	TableKeys       Table = "keys"       // key name
-	TableVersions   Table = "versions"   // key name, version
-	TableInstances  Table = "instances"  // key name, version, node id
-	TableKIDs       Table = "kids"       // kid -> instance
-	TablePrincipals Table = "principals" // name
-	TableCerts      Table = "certs"      // SPKI hash -> principal
-	TableTokens     Table = "tokens"     // token id
-	TableSecrets    Table = "secrets"    // hash of a token's secret -> token id
-	TableJoinTokens Table = "jointokens" // id
-	TableFences     Table = "fences"     // phase, index of the entry that opened it
-	TableProposals  Table = "proposals"  // "0" while they wait or "1", id
-	TableOperations Table = "operations" // request id, principal
-	TableLog        Table = "log"        // leaf number; covered by the log root, not by the digest
-	TableLogHashes  Table = "loghashes"  // RFC 6962 stored-hash number; likewise
+	TableMeta          Table = "meta"          // position, clock, digest; not part of the digest itself
+	TableCluster       Table = "cluster"       // one row
+	TableNodes         Table = "nodes"         // node id
+	TableKeys          Table = "keys"          // key name
+	TableVersions      Table = "versions"      // key name, version
+	TableInstances     Table = "instances"     // key name, version, node id
+	TableKIDs          Table = "kids"          // kid -> instance
+	TablePrincipals    Table = "principals"    // name
+	TableCerts         Table = "certs"         // SPKI hash -> principal
+	TableTokens        Table = "tokens"        // token id
+	TableSecrets       Table = "secrets"       // hash of a token's secret -> token id
+	TableJoinTokens    Table = "jointokens"    // id
+	TableFences        Table = "fences"        // phase, index of the entry that opened it
+	TableProposals     Table = "proposals"     // "0" while they wait or "1", id
+	TableConsumers     Table = "consumers"     // name
+	TableDependents    Table = "dependents"    // key name, consumer -> consumer
+	TableConfirmations Table = "confirmations" // consumer, key name, instance label
+	TableOperations    Table = "operations"    // request id, principal
+	TableLog           Table = "log"           // leaf number; covered by the log root, not by the digest
+	TableLogHashes     Table = "loghashes"     // RFC 6962 stored-hash number; likewise
 )
 
 // Tables lists every table in the order snapshots use.
 var Tables = []Table{TableMeta, TableCluster, TableNodes, TableKeys, TableVersions, TableInstances, TableKIDs,
-	TablePrincipals, TableCerts, TableTokens, TableSecrets, TableJoinTokens, TableFences, TableProposals, TableOperations, TableLog, TableLogHashes}
+	TablePrincipals, TableCerts, TableTokens, TableSecrets, TableJoinTokens, TableFences, TableProposals,
+	TableConsumers, TableDependents, TableConfirmations, TableOperations, TableLog, TableLogHashes}
 
 // Hot reports whether the table's rows are also kept decoded in memory.
 func (t Table) Hot() bool {

@@ -31,6 +31,7 @@ type Leaf struct {
 	After     string
 	Reason    string
 	Detail    string
+	Consumer  string                  // of "consumer."
 	Proposal  string                  // of "proposal.", and of what an executed one did
 	Fence     uint64                  // of "fenced" and "settled": the entry that opened it
 	Nodes     []lifecycle.FencedNode  // of "fenced": how each node's right ended
@@ -53,11 +54,11 @@ func (l *Leaf) fields() []field {
 		}
 		return strconv.FormatUint(n, 10)
 	}
-	out := make([]field, 0, 21+len(l.Nodes)+len(l.Items))
+	out := make([]field, 0, 22+len(l.Nodes)+len(l.Items))
 	out = append(out, []field{
 		{"kind", l.Kind}, {"at", strconv.FormatInt(int64(l.At), 10) + " " + l.At.String()}, {"index", num(l.Index)}, {"sub", num(uint64(l.Sub))},
 		{"actor", l.Actor}, {"request", l.RequestID}, {"key", string(l.Key)}, {"version", num(l.Version)}, {"kid", l.KID},
-		{"node", string(l.Node)}, {"before", l.Before}, {"after", l.After}, {"reason", l.Reason}, {"detail", l.Detail}, {"proposal", l.Proposal}, {"fence", num(l.Fence)},
+		{"node", string(l.Node)}, {"before", l.Before}, {"after", l.After}, {"reason", l.Reason}, {"detail", l.Detail}, {"consumer", l.Consumer}, {"proposal", l.Proposal}, {"fence", num(l.Fence)},
 	}...)
 	for i := range l.Nodes {
 		out = append(out, field{"fenced", fencedText(&l.Nodes[i])})
@@ -150,6 +151,8 @@ func (l *Leaf) set(name, value string) (err error) {
 		l.Reason = value
 	case "detail":
 		l.Detail = value
+	case "consumer":
+		l.Consumer = value
 	case "proposal":
 		l.Proposal = value
 	case "fence":

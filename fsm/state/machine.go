@@ -256,6 +256,20 @@ func handle(x *tx, body command.Body) Outcome {
 		return x.expireProposals(c)
 	case *command.BreakGlass:
 		return x.breakGlass(c)
+	case *command.RegisterConsumer:
+		return x.registerConsumer(c)
+	case *command.UpdateConsumer:
+		return x.updateConsumer(c)
+	case *command.RetireConsumer:
+		return x.retireConsumer(c)
+	case *command.EnrolConsumer:
+		return x.enrolConsumer(c)
+	case *command.RecordConfirmations:
+		return x.recordConfirmations(c)
+	case *command.LapseConfirmations:
+		return x.lapseConfirmations(c)
+	case *command.WaiveConsumer:
+		return x.waiveConsumer(c)
 	case *command.PauseRotation:
 		return x.pauseRotation(c)
 	case *command.ResumeRotation:

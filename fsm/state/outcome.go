@@ -42,6 +42,9 @@ const (
 	CheckpointStale   Code = "checkpoint_superseded"
 	NotFenced         Code = "not_fenced"
 	SealNotFound      Code = "seal_not_found"
+	ConsumerNotFound  Code = "consumer_not_found"
+	NotADependent     Code = "not_a_dependent" // the consumer does not list the key
+	UnknownKID        Code = "unknown_kid"
 
 	// Of approvals.
 	ApprovalRequired   Code = "approval_required"   // not carried out: make a proposal of it
@@ -78,11 +81,11 @@ type Outcome struct {
 	Key      lifecycle.KeyID `cbor:"5,keyasint,omitempty"`
 	Versions []uint64        `cbor:"6,keyasint,omitempty"`
 	Replayed bool            `cbor:"-"`                    // the request had been carried out before
-	Groups   []GroupOutcome  `cbor:"7,keyasint,omitempty"` // RecordSignatures only: one for each of its Groups
+	Groups   []GroupOutcome  `cbor:"7,keyasint,omitempty"` // RecordSignatures: one for each of its Groups; RecordConfirmations: for each of its Items
 	Proposal string          `cbor:"8,keyasint,omitempty"` // the proposal it is about: what became of an opening request stands in that row
 }
 
-// GroupOutcome is what became of one request's signatures.
+// GroupOutcome is what became of one request's signatures, or of one confirmation.
 type GroupOutcome struct {
 	Code   Code   `cbor:"1,keyasint,omitempty"` // "" = recorded: it may be released
 	Detail string `cbor:"2,keyasint,omitempty"`

@@ -17,6 +17,8 @@ func (x *tx) addPrincipal(c *command.AddPrincipal) Outcome {
 		return refuse(AlreadyExists, old.Name, "a principal of this name was revoked at %s and never comes back: choose another name", old.RevokedAt)
 	case old != nil && !c.Replace:
 		return refuse(AlreadyExists, old.Name, "a principal of this name exists")
+	case old != nil && x.consumer(old.Name) != nil:
+		return refuse(IllegalTransition, old.Name, "this is the principal of a consumer, and has its keys: change those with chancery consumer register --replace")
 	case old != nil && x.lastAdmin(old.Name) && !administers(c.Principal.Grants):
 		return refuse(IllegalTransition, old.Name, "this is the last admin of all keys: add another admin first")
 	}

@@ -54,7 +54,8 @@ type KIDRow struct {
 	Node    lifecycle.NodeID `cbor:"4,keyasint"`
 }
 
-// NameRow points from a hash to a principal's name or a token's id.
+// NameRow points from a hash to a principal's name or a token's id, or from a key to a
+// consumer's name.
 type NameRow struct {
 	Rev  uint64 `cbor:"1,keyasint"`
 	Name string `cbor:"2,keyasint"`
@@ -77,7 +78,7 @@ func newRow(t Table) any {
 		return new(KIDRow)
 	case TablePrincipals:
 		return new(lifecycle.Principal)
-	case TableCerts, TableSecrets:
+	case TableCerts, TableSecrets, TableDependents:
 		return new(NameRow)
 	case TableTokens:
 		return new(lifecycle.Token)
@@ -87,6 +88,10 @@ func newRow(t Table) any {
 		return new(lifecycle.Fence)
 	case TableProposals:
 		return new(lifecycle.Proposal)
+	case TableConsumers:
+		return new(lifecycle.Consumer)
+	case TableConfirmations:
+		return new(lifecycle.Confirmation)
 	case TableOperations:
 		return new(Operation)
 	}
@@ -119,6 +124,10 @@ func revision(row any) *uint64 {
 	case *lifecycle.Fence:
 		return &r.Rev
 	case *lifecycle.Proposal:
+		return &r.Rev
+	case *lifecycle.Consumer:
+		return &r.Rev
+	case *lifecycle.Confirmation:
 		return &r.Rev
 	case *Operation:
 		return &r.Rev
@@ -154,4 +163,8 @@ func RefCluster(c *lifecycle.Cluster) command.RowRef {
 
 func RefToken(t *lifecycle.Token) command.RowRef {
 	return command.RowRef{Table: string(TableTokens), Key: t.ID, Rev: t.Rev}
+}
+
+func RefConsumer(c *lifecycle.Consumer) command.RowRef {
+	return command.RowRef{Table: string(TableConsumers), Key: c.Name, Rev: c.Rev}
 }

@@ -25,6 +25,9 @@ func (x *tx) guard(body command.Body) Outcome {
 // token of another person is that person, and would ask for what its maker approves.
 // Nobody can approve it either, for who made the secret would have it.
 func (x *tx) guardToken(c *command.AddToken) Outcome {
+	if x.consumerRule(c.Principal, func(*lifecycle.Consumer) bool { return c.Principal != x.head.Actor }) != nil {
+		return refuse(Denied, c.Principal, "while a rule guards %s a required consumer gets its tokens by enrolling", lifecycle.ApproveConsumers)
+	}
 	p := x.principal(c.Principal)
 	if p == nil || p.Name == x.head.Actor || !governs(p.Grants) || x.clusterRule(lifecycle.ApprovePrincipals) == nil {
 		return Outcome{}
@@ -58,6 +61,15 @@ func (x *tx) ruleFor(body command.Body) *lifecycle.ApprovalRule {
 		return nil
 	case *command.LiftSeal:
 		return x.clusterRule(lifecycle.ApproveUnseal)
+	case *command.UpdateConsumer:
+		r := c.Consumer
+		return x.consumerRule(r.Name, func(old *lifecycle.Consumer) bool {
+			return old.Eases(r.Class, r.Expect, r.Keys, r.Lifetime, c.Enrolment != nil)
+		})
+	case *command.RetireConsumer:
+		return x.consumerRule(c.Name, func(*lifecycle.Consumer) bool { return true })
+	case *command.WaiveConsumer:
+		return x.waiveRule(c)
 	}
 	verb, _, _, ok := command.IntentOf(body)
 	key, _ := command.Target(body)

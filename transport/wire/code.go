@@ -62,6 +62,11 @@ const (
 	SealNotFound      Code = "seal_not_found"
 	NodeNotQuarantine Code = "node_not_quarantined"
 
+	// Consumers and their confirmations.
+	ConsumerNotFound Code = "consumer_not_found"
+	NotADependent    Code = "not_a_dependent"
+	UnknownKID       Code = "unknown_kid"
+
 	// Approvals.
 	ApprovalRequired   Code = "approval_required"
 	ApprovalNotNeeded  Code = "approval_not_needed"
@@ -144,6 +149,9 @@ var Codes = []CodeInfo{
 	{VersionNotFound, http.StatusNotFound, false, "the key has no such version"},
 	{InstanceNotFound, http.StatusNotFound, false, "no instance has this kid, or the node holds none"},
 	{NodeNotFound, http.StatusNotFound, false, "there is no such node"},
+	{ConsumerNotFound, http.StatusNotFound, false, "there is no consumer of that name"},
+	{NotADependent, http.StatusUnprocessableEntity, false, "the consumer does not list the key"},
+	{UnknownKID, http.StatusUnprocessableEntity, false, "the key has no public key of that kid"},
 	{SealNotFound, http.StatusNotFound, false, "the node has no seal of that id"},
 	{ProposalNotFound, http.StatusNotFound, false, "there is no such proposal"},
 	{PrincipalNotFound, http.StatusNotFound, false, "there is no such principal"},
