@@ -50,7 +50,7 @@ func (m *member) alterRow(token string, fit bool) {
 		if err := command.Unmarshal(meta.Get([]byte("meta")), &fields); err != nil {
 			return err
 		}
-		sum := state.Scan(boltRows{tx})
+		sum, _ := state.Scan(boltRows{tx})
 		fields[6] = sum[:] // state's storedMeta.Rows
 		return meta.Put([]byte("meta"), command.Marshal(fields))
 	})

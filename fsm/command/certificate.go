@@ -68,6 +68,9 @@ func (it *IssueItem) check() error {
 	if it.NotBefore <= 0 || it.NotAfter <= it.NotBefore || it.NotAfter > MaxInstant || it.DeadlineAt <= 0 || it.DeadlineAt > MaxInstant {
 		return fmt.Errorf("a certificate from %s to %s, recorded by %s", it.NotBefore, it.NotAfter, it.DeadlineAt)
 	}
+	if it.NotBefore%lifecycle.Instant(lifecycle.Second) != 0 || it.NotAfter%lifecycle.Instant(lifecycle.Second) != 0 {
+		return fmt.Errorf("a certificate from %s to %s: its times are in whole seconds", it.NotBefore, it.NotAfter)
+	}
 	return it.checkCaller()
 }
 

@@ -84,6 +84,8 @@ type Certificate struct {
 	Index       uint64          `cbor:"22,keyasint,omitempty"` // of the entry that recorded it
 	Revocation  *CertRevocation `cbor:"23,keyasint,omitempty"`
 	Replaces    *Serial         `cbor:"24,keyasint,omitempty"` // renewed from
+	TokenID     string          `cbor:"26,keyasint,omitempty"` // the requester's, until it is recorded
+	ByReplaced  bool            `cbor:"27,keyasint,omitempty"` // the certificate that it replaces asked for it
 	ReplacedBy  *Serial         `cbor:"25,keyasint,omitempty"`
 }
 
@@ -100,7 +102,7 @@ func (c *Certificate) IsLive(now Instant) bool {
 // IndexNames lists names as the index of certificates holds them.
 func IndexNames(subject string, lists ...[]string) (out []string) {
 	add := func(name string) {
-		if name = lowerASCII(name); name != "" && !contains(out, name) {
+		if name = IndexName(name); name != "" && !contains(out, name) {
 			out = append(out, name)
 		}
 	}
@@ -113,9 +115,10 @@ func IndexNames(subject string, lists ...[]string) (out []string) {
 	return out
 }
 
-// lowerASCII leaves other letters alone: host names in certificates are ASCII, and what
-// Unicode calls lower case changes with its version.
-func lowerASCII(s string) string {
+// IndexName is a name as the index of certificates has it: ASCII letters in lower case.
+// Others are left alone: host names in certificates are ASCII, and what Unicode calls
+// lower case changes with its version.
+func IndexName(s string) string {
 	for i := 0; i < len(s); i++ {
 		if 'A' <= s[i] && s[i] <= 'Z' {
 			b := []byte(s)
@@ -147,3 +150,7 @@ type CertTally struct {
 	IssuedIndex  uint64 `cbor:"9,keyasint,omitempty"`
 	RevokedIndex uint64 `cbor:"10,keyasint,omitempty"`
 }
+
+// MatchGlob reports whether s matches a pattern in which '*' stands for any run of
+// characters, the empty one too.
+func MatchGlob(pattern, s string) bool { return match(pattern, s) }

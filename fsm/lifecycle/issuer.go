@@ -152,19 +152,19 @@ func CheckNames(what string, list []string) error {
 
 // CACert is the CA certificate of one instance of an issuer.
 type CACert struct {
-	Rev        uint64      `cbor:"1,keyasint"`
-	Issuer     KeyID       `cbor:"2,keyasint"`
-	Version    uint64      `cbor:"3,keyasint"`
-	Node       NodeID      `cbor:"4,keyasint"`
-	KID        string      `cbor:"5,keyasint"` // of the instance
-	Subject    string      `cbor:"6,keyasint"` // common name
-	Serial     []byte      `cbor:"7,keyasint"` // as in the certificate; a Serial unless an external CA drew it
-	DER        []byte      `cbor:"8,keyasint"`
-	ParentKID  string      `cbor:"9,keyasint,omitempty"` // of the instance that signed it; its own kid for a root, "" for external
-	NotBefore  Instant     `cbor:"10,keyasint"`
-	NotAfter   Instant     `cbor:"11,keyasint"`
-	BoundAt    Instant     `cbor:"12,keyasint"`
-	Revocation *Revocation `cbor:"13,keyasint,omitempty"` // at the parent
+	Rev        uint64          `cbor:"1,keyasint"`
+	Issuer     KeyID           `cbor:"2,keyasint"`
+	Version    uint64          `cbor:"3,keyasint"`
+	Node       NodeID          `cbor:"4,keyasint"`
+	KID        string          `cbor:"5,keyasint"` // of the instance
+	Subject    string          `cbor:"6,keyasint"` // common name
+	Serial     []byte          `cbor:"7,keyasint"` // as in the certificate; a Serial unless an external CA drew it
+	DER        []byte          `cbor:"8,keyasint"`
+	ParentKID  string          `cbor:"9,keyasint,omitempty"` // of the instance that signed it; its own kid for a root, "" for external
+	NotBefore  Instant         `cbor:"10,keyasint"`
+	NotAfter   Instant         `cbor:"11,keyasint"`
+	BoundAt    Instant         `cbor:"12,keyasint"`
+	Revocation *CertRevocation `cbor:"13,keyasint,omitempty"` // at the parent
 }
 
 // Responder is the certificate by which one node answers OCSP requests for what one

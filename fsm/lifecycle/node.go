@@ -40,6 +40,7 @@ type Node struct {
 	// to wait for a lease of a node that is gone.
 	QuarantineIndex uint64 `cbor:"15,keyasint,omitempty"`
 	Seals           []Seal `cbor:"16,keyasint,omitempty"` // oldest first, lifted ones included
+	ResponderKey    []byte `cbor:"40,keyasint,omitempty"` // DER SubjectPublicKeyInfo of the key it answers OCSP requests with; nil = none yet
 }
 
 // ServerID is the node's identity in the Raft configuration: a wiped data

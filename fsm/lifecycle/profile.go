@@ -36,7 +36,8 @@ type Profile struct {
 	Version      uint64 `cbor:"3,keyasint"` // 1 for the first of its name, for ever counted on
 	ProfileTerms `cbor:"4,keyasint"`
 	Set          Origin `cbor:"5,keyasint"`
-	Dropped      bool   `cbor:"6,keyasint,omitempty"` // kept for its Version: the built-in one counts, if there is one
+	Hash         []byte `cbor:"6,keyasint"`           // command.ProfileHash: what certificates name it by
+	Dropped      bool   `cbor:"7,keyasint,omitempty"` // kept for its Version: the built-in one counts, if there is one
 }
 
 // Profiles that certificates of the cluster's own making have. They are built in and

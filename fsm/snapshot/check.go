@@ -33,6 +33,7 @@ type Checker struct {
 	meta    state.Meta
 	hasMeta bool
 	rows    state.SetHash
+	derived state.SumHash
 	tree    tree
 	hashes  hash.Hash // of the rows of TableLogHashes
 	nHashes uint64
@@ -45,7 +46,11 @@ func NewChecker() *Checker {
 
 // Row takes one row in. It keeps nothing of the bytes.
 func (c *Checker) Row(t state.Table, key string, row []byte) error {
-	if t.Digested() {
+	switch {
+	case t.Index():
+		c.derived.Add(t, key, row)
+		return nil
+	case t.Digested():
 		c.rows.Add(t, key, row)
 		return nil
 	}
@@ -88,7 +93,7 @@ func inSequence(t state.Table, key string, next uint64) error {
 // one. The error is a *Mismatch unless the rows are no state at all.
 func (c *Checker) Finish() (state.Meta, error) {
 	if !c.hasMeta {
-		if c.rows != (state.SetHash{}) || c.tree.size != 0 || c.nHashes != 0 {
+		if c.rows != (state.SetHash{}) || c.derived != (state.SumHash{}) || c.tree.size != 0 || c.nHashes != 0 {
 			return c.meta, fmt.Errorf("check the state: it has rows but no meta row")
 		}
 		return c.meta, nil
@@ -107,9 +112,9 @@ func (c *Checker) Finish() (state.Meta, error) {
 	if mine, theirs := c.tree.stored.Sum(nil), c.hashes.Sum(nil); !bytes.Equal(mine, theirs) {
 		return mismatch("stored log hashes", hex.EncodeToString(mine), hex.EncodeToString(theirs))
 	}
-	if c.rows != m.Rows {
+	if c.rows != m.Rows || c.derived != m.Derived {
 		computed := *m
-		computed.Rows = c.rows
+		computed.Rows, computed.Derived = c.rows, c.derived
 		mine, theirs := computed.Digest(), m.Digest()
 		return mismatch("state digest", hex.EncodeToString(mine[:]), hex.EncodeToString(theirs[:]))
 	}

@@ -43,25 +43,59 @@ const (
 	TableLogHashes     Table = "loghashes"     // RFC 6962 stored-hash number; likewise
 )
 
+const (
+	// Certificates. The indexes follow from the rows of the certificates; their keys end
+	// in the serial and the values that are named are all they hold.
+	TableIssuers        Table = "issuers"        // key name
+	TableCACerts        Table = "cacerts"        // key name, version, node id
+	TableProfiles       Table = "profiles"       // name
+	TableCRLs           Table = "crls"           // kid, shard
+	TableResponders     Table = "responders"     // kid, node id
+	TableTallies        Table = "certtallies"    // kid
+	TableCertificates   Table = "certificates"   // serial
+	TableCertDERs       Table = "certders"       // serial; the certificate itself
+	TableRevoked        Table = "revoked"        // kid in binary, serial; NotAfter and the entry of the CRL
+	TableCertNames      Table = "certnames"      // name, NUL
+	TableCertRequesters Table = "certrequesters" // requester, NUL
+	TableCertKeys       Table = "certkeys"       // SHA-256 of the SPKI
+	TableCertExpiry     Table = "certexpiry"     // NotAfter; kid in binary
+	TableCertIntents    Table = "certintents"    // deadline; kid in binary
+	TableCertRequests   Table = "certrequests"   // request id in binary, requester; serial and digest of the request
+)
+
 // Tables lists every table in the order snapshots use.
 var Tables = []Table{TableMeta, TableCluster, TableNodes, TableKeys, TableVersions, TableInstances, TableKIDs,
 	TablePrincipals, TableCerts, TableTokens, TableSecrets, TableJoinTokens, TableFences, TableProposals,
-	TableConsumers, TableDependents, TableConfirmations, TableOperations, TableLog, TableLogHashes}
+	TableConsumers, TableDependents, TableConfirmations,
+	TableIssuers, TableCACerts, TableProfiles, TableCRLs, TableResponders, TableTallies,
+	TableCertificates, TableCertDERs, TableRevoked, TableCertNames, TableCertRequesters, TableCertKeys, TableCertExpiry, TableCertIntents, TableCertRequests,
+	TableOperations, TableLog, TableLogHashes}
 
 // Hot reports whether the table's rows are also kept decoded in memory.
 func (t Table) Hot() bool {
 	switch t {
-	case TableMeta, TableOperations, TableLog, TableLogHashes:
+	case TableMeta, TableCertificates, TableCertDERs, TableRevoked, TableOperations, TableLog, TableLogHashes:
 		return false
 	}
-	return true
+	return !t.Index()
 }
 
-// Digested reports whether the state digest covers the table.
+// Index reports whether the table's rows follow from those of other tables. There are
+// several for each certificate, so the digest has a sum of them that is cheap to keep
+// (SumHash).
+func (t Table) Index() bool {
+	switch t {
+	case TableCertNames, TableCertRequesters, TableCertKeys, TableCertExpiry, TableCertIntents, TableCertRequests:
+		return true
+	}
+	return false
+}
+
+// Digested reports whether the set hash of the state covers the table.
 func (t Table) Digested() bool {
 	switch t {
 	case TableMeta, TableLog, TableLogHashes:
 		return false
 	}
-	return true
+	return !t.Index()
 }

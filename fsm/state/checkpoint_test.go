@@ -70,15 +70,15 @@ func TestAnAlteredRowIsFound(t *testing.T) {
 	ids := ledgertest.Genesis(t, l)
 	l.Must(t, newKey(ci, ids[0]))
 	l.Must(t, &command.MarkCheckpoint{})
-	good := state.Scan(l.Rows())
+	good := scan(l.Rows())
 	altered := ledgertest.Restore(l.Rows())
 	row := bytes.Clone(altered.Get(state.TableKeys, string(ci)))
 	altered.Put(state.TableKeys, string(ci), bytes.Replace(row, []byte("platform"), []byte("Platform"), 1))
-	if state.Scan(altered) == good {
+	if scan(altered) == good {
 		t.Error("a scan does not see the altered row")
 	}
 	altered.Put(state.TableKeys, string(ci), row)
-	if state.Scan(altered) != good {
+	if scan(altered) != good {
 		t.Error("the row was put back and the scan differs")
 	}
 }

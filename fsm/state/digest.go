@@ -13,6 +13,28 @@ import (
 // changed row costs two expansions whatever the size of the state.
 type SetHash [2048]byte
 
+// SumHash adds up SHA-256 of rows, as four numbers of 64 bits that wrap around. It finds
+// what damage and mistakes do to rows that follow from others; somebody who may choose
+// rows freely could make two sets with one sum, so nothing else is trusted to it. It
+// costs a tenth of a SetHash.
+type SumHash [32]byte
+
+// Add puts a row into the sum.
+func (s *SumHash) Add(t Table, key string, row []byte) {
+	h := seed(t, key, row)
+	for i := 0; i < len(s); i += 8 {
+		binary.LittleEndian.PutUint64(s[i:], binary.LittleEndian.Uint64(s[i:])+binary.LittleEndian.Uint64(h[i:]))
+	}
+}
+
+// Remove takes a row out of the sum.
+func (s *SumHash) Remove(t Table, key string, row []byte) {
+	h := seed(t, key, row)
+	for i := 0; i < len(s); i += 8 {
+		binary.LittleEndian.PutUint64(s[i:], binary.LittleEndian.Uint64(s[i:])-binary.LittleEndian.Uint64(h[i:]))
+	}
+}
+
 const rowDomain = "chancery-row/2\x00"
 
 // chunkBytes of a row's expansion are made and added at a time.
@@ -29,23 +51,24 @@ const chunkBytes = 512
 // function would say the same in one word, at three times the cost: the row digests
 // were a fifth of what a follower's processor did.
 func expand(t Table, key string, row []byte) cipher.Stream {
-	h := sha256.New()
-	var n [12]byte
-	binary.BigEndian.PutUint32(n[0:], uint32(len(t)))
-	binary.BigEndian.PutUint32(n[4:], uint32(len(key)))
-	binary.BigEndian.PutUint32(n[8:], uint32(len(row)))
-	h.Write([]byte(rowDomain))
-	h.Write(n[:])
-	h.Write([]byte(t))
-	h.Write([]byte(key))
-	h.Write(row)
-	var seed [sha256.Size]byte
-	block, err := aes.NewCipher(h.Sum(seed[:0]))
+	key256 := seed(t, key, row)
+	block, err := aes.NewCipher(key256[:])
 	if err != nil {
 		panic(err) // the seed has the length of a key
 	}
 	var counter [aes.BlockSize]byte
 	return cipher.NewCTR(block, counter[:])
+}
+
+// seed is SHA-256 over the row, with its table, key and lengths bound in.
+func seed(t Table, key string, row []byte) [sha256.Size]byte {
+	var place [1024]byte // does for most rows
+	b := append(place[:0], rowDomain...)
+	b = binary.BigEndian.AppendUint32(b, uint32(len(t)))
+	b = binary.BigEndian.AppendUint32(b, uint32(len(key)))
+	b = binary.BigEndian.AppendUint32(b, uint32(len(row)))
+	b = append(append(append(b, t...), key...), row...)
+	return sha256.Sum256(b)
 }
 
 // highBits are the top bits of the four lanes in a word. Lanes are added four at a
@@ -81,18 +104,22 @@ func (s *SetHash) Remove(t Table, key string, row []byte) {
 	}
 }
 
-// Scan computes the set hash of everything in a transaction from nothing.
-func Scan(r Reader) (s SetHash) {
+// Scan computes the sums of everything in a transaction from nothing.
+func Scan(r Reader) (rows SetHash, derived SumHash) {
 	for _, t := range Tables {
-		if !t.Digested() {
-			continue
-		}
 		r.Ascend(t, "", func(key string, row []byte) bool {
-			s.Add(t, key, row)
+			switch {
+			case t.Index():
+				derived.Add(t, key, row)
+			case t.Digested():
+				rows.Add(t, key, row)
+			default:
+				return false
+			}
 			return true
 		})
 	}
-	return s
+	return rows, derived
 }
 
 // Digest is the state digest: the set hash with the clock and the epoch bound
@@ -105,5 +132,8 @@ func (m *Meta) Digest() [sha256.Size]byte {
 	binary.BigEndian.PutUint64(n[8:], m.Epoch)
 	h.Write(n[:])
 	h.Write(m.Rows[:])
+	if m.Derived != (SumHash{}) { // a state without certificates has the digest it had before there were any
+		h.Write(m.Derived[:])
+	}
 	return [sha256.Size]byte(h.Sum(nil))
 }

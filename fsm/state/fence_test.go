@@ -354,10 +354,10 @@ func TestFencesCountInTheDigest(t *testing.T) {
 	w := newWorld(t).active(1)
 	f := w.open(suspend(1))
 	rows := ledgertest.Restore(w.l.Rows())
-	with, key := state.Scan(rows), ""
+	with, key := scan(rows), ""
 	rows.Ascend(state.TableFences, "", func(k string, _ []byte) bool { key = k; return true })
 	rows.Delete(state.TableFences, key)
-	if state.Scan(rows) == with || key == "" {
+	if scan(rows) == with || key == "" {
 		t.Errorf("the row of fence %d does not count", f.Index)
 	}
 }

@@ -38,6 +38,7 @@ type Leaf struct {
 	Count     int                     // of "signature.recorded": how many
 	Digest    string                  // likewise: hex SHA-256 over the hashes of all of them; of "proposal.": of the intent
 	Items     []command.SignatureItem // likewise: the first of them
+	Serials   []lifecycle.Serial      // of "cert.": which certificates
 	Command   string                  // hex SHA-256 of the entry
 }
 
@@ -54,7 +55,7 @@ func (l *Leaf) fields() []field {
 		}
 		return strconv.FormatUint(n, 10)
 	}
-	out := make([]field, 0, 22+len(l.Nodes)+len(l.Items))
+	out := make([]field, 0, 22+len(l.Nodes)+len(l.Items)+len(l.Serials))
 	out = append(out, []field{
 		{"kind", l.Kind}, {"at", strconv.FormatInt(int64(l.At), 10) + " " + l.At.String()}, {"index", num(l.Index)}, {"sub", num(uint64(l.Sub))},
 		{"actor", l.Actor}, {"request", l.RequestID}, {"key", string(l.Key)}, {"version", num(l.Version)}, {"kid", l.KID},
@@ -67,13 +68,16 @@ func (l *Leaf) fields() []field {
 	for i := range l.Items {
 		out = append(out, field{"item", hex.EncodeToString(l.Items[i].TBS) + " " + hex.EncodeToString(l.Items[i].Sig)})
 	}
+	for i := range l.Serials {
+		out = append(out, field{"serial", l.Serials[i].String()})
+	}
 	return append(out, field{"command", l.Command})
 }
 
 // Encode writes the leaf. Values never hold a line break: limits refuse control
 // characters, and what slips past them is quoted.
 func (l *Leaf) Encode() []byte {
-	b := make([]byte, 0, 640+160*(len(l.Nodes)+len(l.Items)))
+	b := make([]byte, 0, 640+160*(len(l.Nodes)+len(l.Items))+49*len(l.Serials))
 	b = append(b, leafVersion+"\n"...)
 	for _, f := range l.fields() {
 		if f.value == "" {
@@ -169,6 +173,10 @@ func (l *Leaf) set(name, value string) (err error) {
 		var it command.SignatureItem
 		it, err = parseItem(value)
 		l.Items = append(l.Items, it)
+	case "serial":
+		var serial lifecycle.Serial
+		serial, err = lifecycle.ParseSerial(value)
+		l.Serials = append(l.Serials, serial)
 	case "command":
 		l.Command = value
 	default:

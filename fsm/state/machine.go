@@ -284,6 +284,34 @@ func handle(x *tx, body command.Body) Outcome {
 		return x.replace(c)
 	case *command.RotateGossipKey:
 		return x.rotateGossipKey(c)
+	case *command.CreateIssuer:
+		return x.createIssuer(c)
+	case *command.BindCACert:
+		return x.bindCACert(c)
+	case *command.SetIssuer:
+		return x.setIssuer(c)
+	case *command.SetProfile:
+		return x.setProfile(c)
+	case *command.DropProfile:
+		return x.dropProfile(c)
+	case *command.IssueIntents:
+		return x.issueIntents(c)
+	case *command.RecordIssued:
+		return x.recordIssued(c)
+	case *command.RevokeCertificates:
+		return x.revokeCertificates(c)
+	case *command.ReleaseCertificates:
+		return x.releaseCertificates(c)
+	case *command.AbandonIntents:
+		return x.abandonIntents(c)
+	case *command.PruneRevoked:
+		return x.pruneRevoked(c)
+	case *command.AllocateCRL:
+		return x.allocateCRL(c)
+	case *command.BindResponder:
+		return x.bindResponder(c)
+	case *command.AnnounceResponder:
+		return x.announceResponder(c)
 	}
 	panic(&Corruption{Index: x.index, Err: fmt.Errorf("%w: %s has no handler", command.ErrUnknownKind, body.Kind())})
 }
@@ -295,14 +323,7 @@ func (m *Machine) flush(x *tx, b Backend) {
 		if w.old == nil && w.new == nil {
 			continue // made and dropped by the same entry
 		}
-		if w.table.Digested() {
-			if w.old != nil {
-				m.meta.Rows.Remove(w.table, w.key, w.old)
-			}
-			if w.new != nil {
-				m.meta.Rows.Add(w.table, w.key, w.new)
-			}
-		}
+		m.meta.account(w)
 		if w.new == nil {
 			b.Delete(w.table, w.key)
 		} else {
@@ -361,11 +382,15 @@ func RehearseApproved(v *View, cmd *command.Command) (Outcome, *lifecycle.Fence)
 
 func rehearse(v *View, cmd *command.Command, run func(*tx, *command.Command) Outcome) (Outcome, *lifecycle.Fence) {
 	m := &Machine{hot: v.root.hot, meta: v.root.Meta}
-	x := &tx{hot: m.hot.Txn(), clock: m.meta.Clock, index: m.meta.Index + 1, head: &cmd.Header}
+	rows := &lazy{cold: v.cold}
+	x := &tx{cold: rows, hot: m.hot.Txn(), clock: m.meta.Clock, index: m.meta.Index + 1, head: &cmd.Header}
 	if o := m.admit(x, cmd); !o.OK() {
 		return o, nil
 	}
 	o := run(x, cmd)
+	if rows.err != nil {
+		return refuse(Conflict, "", "it cannot be tried: %v", rows.err), nil
+	}
 	if !o.OK() {
 		return o, nil
 	}

@@ -33,8 +33,9 @@ type Meta struct {
 	LogRoot   [32]byte
 	Clock     lifecycle.Instant
 	Rows      SetHash
-	Mark      Mark // newest mark, zero when none
-	Confirmed Mark // newest mark a majority agreed on
+	Derived   SumHash // of the tables that follow from others
+	Mark      Mark    // newest mark, zero when none
+	Confirmed Mark    // newest mark a majority agreed on
 }
 
 // storedMeta is Meta in the file and in snapshots.
@@ -47,6 +48,7 @@ type storedMeta struct {
 	Rows      []byte            `cbor:"6,keyasint"`
 	Mark      Mark              `cbor:"7,keyasint"`
 	Confirmed Mark              `cbor:"8,keyasint"`
+	Derived   []byte            `cbor:"9,keyasint,omitempty"` // absent while there are no such rows
 }
 
 const metaKey = "meta"
@@ -59,7 +61,31 @@ func (m *Meta) Position() Position {
 }
 
 func (m *Meta) encode() []byte {
-	return command.Marshal(storedMeta{m.Epoch, m.Index, m.LogSize, m.LogRoot[:], m.Clock, m.Rows[:], m.Mark, m.Confirmed})
+	s := storedMeta{m.Epoch, m.Index, m.LogSize, m.LogRoot[:], m.Clock, m.Rows[:], m.Mark, m.Confirmed, nil}
+	if m.Derived != (SumHash{}) {
+		s.Derived = m.Derived[:]
+	}
+	return command.Marshal(s)
+}
+
+// account takes a change of a row into the sums.
+func (m *Meta) account(w *write) {
+	switch {
+	case w.table.Index():
+		if w.old != nil {
+			m.Derived.Remove(w.table, w.key, w.old)
+		}
+		if w.new != nil {
+			m.Derived.Add(w.table, w.key, w.new)
+		}
+	case w.table.Digested():
+		if w.old != nil {
+			m.Rows.Remove(w.table, w.key, w.old)
+		}
+		if w.new != nil {
+			m.Rows.Add(w.table, w.key, w.new)
+		}
+	}
 }
 
 // loadMeta reads the row; ok is false for a state that never applied anything.
@@ -73,10 +99,11 @@ func loadMeta(r Reader) (m Meta, ok bool, err error) {
 		return m, false, err
 	}
 	m = Meta{Epoch: s.Epoch, Index: s.Index, LogSize: s.LogSize, Clock: s.Clock, Mark: s.Mark, Confirmed: s.Confirmed}
-	if len(s.LogRoot) != len(m.LogRoot) || len(s.Rows) != len(m.Rows) {
+	if len(s.LogRoot) != len(m.LogRoot) || len(s.Rows) != len(m.Rows) || len(s.Derived) != 0 && len(s.Derived) != len(m.Derived) {
 		return m, false, errMeta
 	}
 	copy(m.LogRoot[:], s.LogRoot)
 	copy(m.Rows[:], s.Rows)
+	copy(m.Derived[:], s.Derived)
 	return m, true, nil
 }

@@ -75,18 +75,27 @@ func (x *tx) remember(kind command.Kind, o Outcome) {
 		return
 	}
 	op := Operation{Rev: x.index, RequestID: h.RequestID, Actor: h.Actor, Digest: h.RequestDigest, Kind: kind, At: h.At, Outcome: o}
-	x.writes = append(x.writes, write{table: TableOperations, key: operationKey(h.Actor, h.RequestID), new: command.Marshal(&op)})
-	n := 0
-	x.cold.Ascend(TableOperations, "", func(key string, row []byte) bool {
-		at, err := command.RequestTime(key[:min(len(key), command.MaxRequestIDSize)])
+	x.coldPut(TableOperations, operationKey(h.Actor, h.RequestID), command.Marshal(&op))
+	x.evict(TableOperations, evictPerEntry, func(key string) (lifecycle.Instant, error) {
+		return command.RequestTime(key[:min(len(key), command.MaxRequestIDSize)])
+	})
+}
+
+// evict forgets up to n rows that are past their time, of a table whose keys sort by it.
+func (x *tx) evict(t Table, n int, timeOf func(key string) (lifecycle.Instant, error)) {
+	var old []string
+	x.cold.Ascend(t, "", func(key string, _ []byte) bool {
+		at, err := timeOf(key)
 		if err != nil {
 			panic(&Corruption{Index: x.index, Err: err})
 		}
-		if n == evictPerEntry || at >= x.clock.Add(-OperationsKept) {
+		if len(old) == n || at >= x.clock.Add(-OperationsKept) {
 			return false
 		}
-		x.writes = append(x.writes, write{table: TableOperations, key: key, old: bytes.Clone(row)})
-		n++
+		old = append(old, key)
 		return true
 	})
+	for _, key := range old {
+		x.coldDrop(t, key)
+	}
 }

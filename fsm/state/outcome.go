@@ -61,6 +61,18 @@ const (
 	NotApproved        Code = "not_approved" // fewer approvals count now than the rule asks for
 	IntentMismatch     Code = "intent_mismatch"
 
+	// Of certificates. Those of one item stand in its GroupOutcome.
+	IssuerNotFound      Code = "issuer_not_found"
+	ProfileNotFound     Code = "profile_not_found"
+	CertificateNotFound Code = "certificate_not_found"
+	NoCACertificate     Code = "no_ca_certificate" // the instance has none that is valid
+	OutlivesCA          Code = "outlives_ca"
+	KeyReused           Code = "key_reused" // the public key was certified for somebody else
+	TBSMismatch         Code = "tbs_mismatch"
+	CertificateRevoked  Code = "certificate_revoked"
+	CertificateNotHeld  Code = "certificate_not_held"
+	CertificateExpired  Code = "certificate_expired"
+
 	// Of one request's signatures (GroupOutcome), as the release gate says them.
 	Denied          Code = "denied"
 	Sealed          Code = "sealed"
@@ -81,11 +93,11 @@ type Outcome struct {
 	Key      lifecycle.KeyID `cbor:"5,keyasint,omitempty"`
 	Versions []uint64        `cbor:"6,keyasint,omitempty"`
 	Replayed bool            `cbor:"-"`                    // the request had been carried out before
-	Groups   []GroupOutcome  `cbor:"7,keyasint,omitempty"` // RecordSignatures: one for each of its Groups; RecordConfirmations: for each of its Items
+	Groups   []GroupOutcome  `cbor:"7,keyasint,omitempty"` // one for each of the Groups or Items of the command, when it judges them one by one
 	Proposal string          `cbor:"8,keyasint,omitempty"` // the proposal it is about: what became of an opening request stands in that row
 }
 
-// GroupOutcome is what became of one request's signatures, or of one confirmation.
+// GroupOutcome is what became of one request's signatures, of one confirmation or of one certificate.
 type GroupOutcome struct {
 	Code   Code   `cbor:"1,keyasint,omitempty"` // "" = recorded: it may be released
 	Detail string `cbor:"2,keyasint,omitempty"`

@@ -92,6 +92,18 @@ func newRow(t Table) any {
 		return new(lifecycle.Consumer)
 	case TableConfirmations:
 		return new(lifecycle.Confirmation)
+	case TableIssuers:
+		return new(lifecycle.Issuer)
+	case TableCACerts:
+		return new(lifecycle.CACert)
+	case TableProfiles:
+		return new(lifecycle.Profile)
+	case TableCRLs:
+		return new(lifecycle.CRLState)
+	case TableResponders:
+		return new(lifecycle.Responder)
+	case TableTallies:
+		return new(lifecycle.CertTally)
 	case TableOperations:
 		return new(Operation)
 	}
@@ -128,6 +140,12 @@ func revision(row any) *uint64 {
 	case *lifecycle.Consumer:
 		return &r.Rev
 	case *lifecycle.Confirmation:
+	case *lifecycle.Issuer:
+	case *lifecycle.CACert:
+	case *lifecycle.Profile:
+	case *lifecycle.CRLState:
+	case *lifecycle.Responder:
+	case *lifecycle.CertTally:
 		return &r.Rev
 	case *Operation:
 		return &r.Rev
@@ -167,4 +185,12 @@ func RefToken(t *lifecycle.Token) command.RowRef {
 
 func RefConsumer(c *lifecycle.Consumer) command.RowRef {
 	return command.RowRef{Table: string(TableConsumers), Key: c.Name, Rev: c.Rev}
+}
+
+func RefIssuer(i *lifecycle.Issuer) command.RowRef {
+	return command.RowRef{Table: string(TableIssuers), Key: string(i.Name), Rev: i.Rev}
+}
+
+func RefProfile(p *lifecycle.Profile) command.RowRef {
+	return command.RowRef{Table: string(TableProfiles), Key: p.Name, Rev: p.Rev}
 }

@@ -41,49 +41,65 @@ func signatureLeaf(node lifecycle.NodeID, g *command.SignatureGroup) Leaf {
 
 // maySign looks again at everything the log knows of a request's right to sign.
 func (x *tx) maySign(node *lifecycle.Node, g *command.SignatureGroup) Outcome {
-	name := subject(g.Key, g.Version)
-	if node == nil || !node.Signs() {
-		return refuse(InstanceNotHere, name, "the node may not sign: it is not a signing member of the cluster")
+	if o := x.mayUse(node, g.Key, g.Version, g.KID); !o.OK() {
+		return o
 	}
-	if s := node.SealedFor(g.Key); s != nil {
-		return refuse(Sealed, name, "node %s was sealed at %s by %s", node.Name, s.At, s.By)
+	return x.calls(g.Principal, g.TokenID, g.Key)
+}
+
+// mayUse says whether the node may use its instance of the version: the part of the
+// right to sign that is not the caller's.
+func (x *tx) mayUse(node *lifecycle.Node, key lifecycle.KeyID, version uint64, kid string) Outcome {
+	name := subject(key, version)
+	if o := x.nodeSigns(node, key, name); !o.OK() {
+		return o
 	}
-	k, v, o := x.find(g.Key, g.Version)
+	_, v, o := x.find(key, version)
 	if !o.OK() {
 		return o
 	}
 	if v.State != lifecycle.Active {
 		return refuse(notActive(v), name, "the version is %s since %s", v.State, v.SinceAt)
 	}
-	i := x.instance(g.Key, g.Version, node.ID)
-	if i == nil || i.KID != g.KID || !i.MaySign(v) {
+	i := x.instance(key, version, node.ID)
+	if i == nil || i.KID != kid || !i.MaySign(v) {
 		return refuse(InstanceNotHere, name, "node %s cannot use its instance of this version", node.Name)
 	}
-	return x.calls(k, g)
+	return Outcome{}
+}
+
+func (x *tx) nodeSigns(node *lifecycle.Node, key lifecycle.KeyID, name string) Outcome {
+	if node == nil || !node.Signs() {
+		return refuse(InstanceNotHere, name, "the node may not sign: it is not a signing member of the cluster")
+	}
+	if s := node.SealedFor(key); s != nil {
+		return refuse(Sealed, name, "node %s was sealed at %s by %s", node.Name, s.At, s.By)
+	}
+	return Outcome{}
 }
 
 // calls checks the caller: a principal with a signer's role on the key whom its policy
 // allows, and the token it came with, when it came with one.
-func (x *tx) calls(k *lifecycle.Key, g *command.SignatureGroup) Outcome {
-	p := get[lifecycle.Principal](x, TablePrincipals, g.Principal)
+func (x *tx) calls(principal, token string, key lifecycle.KeyID) Outcome {
+	p := get[lifecycle.Principal](x, TablePrincipals, principal)
 	if p == nil || p.RevokedAt != 0 {
-		return refuse(Denied, g.Principal, "the principal is unknown or revoked")
+		return refuse(Denied, principal, "the principal is unknown or revoked")
 	}
-	if g.TokenID != "" {
-		t := get[lifecycle.Token](x, TableTokens, g.TokenID)
+	if token != "" {
+		t := get[lifecycle.Token](x, TableTokens, token)
 		if t == nil || t.Principal != p.Name || t.RevokedAt != 0 || x.clock > t.ExpiresAt {
-			return refuse(Denied, g.Principal, "the token is unknown, revoked or expired")
+			return refuse(Denied, principal, "the token is unknown, revoked or expired")
 		}
 	}
-	if !k.Policy.AllowsCaller(p.Name) {
-		return refuse(Denied, g.Principal, "the policy of %s does not name the principal among its callers", k.ID)
+	if k := x.key(key); k == nil || !k.Policy.AllowsCaller(p.Name) {
+		return refuse(Denied, principal, "the policy of %s does not name the principal among its callers", key)
 	}
 	for _, grant := range p.Grants {
-		if grant.Role == lifecycle.Signer && grant.Matches(g.Key) {
+		if grant.Role == lifecycle.Signer && grant.Matches(key) {
 			return Outcome{}
 		}
 	}
-	return refuse(Denied, g.Principal, "the principal has not the role signer on key %s", g.Key)
+	return refuse(Denied, principal, "the principal has not the role signer on key %s", key)
 }
 
 // notActive is the code for a version that cannot sign.

@@ -20,7 +20,7 @@ type write struct {
 // away undoes everything: that is how a refused entry leaves no trace, and how a
 // trial-apply runs on a View that others are reading.
 type tx struct {
-	cold   Reader // operations only
+	cold   Reader // tables that are not kept in memory
 	hot    *iradix.Txn[any]
 	clock  lifecycle.Instant
 	index  uint64
@@ -31,7 +31,9 @@ type tx struct {
 	slot   map[string]int // row -> its place in writes
 	leaves []Leaf
 
-	proposalID string // of the proposal that this entry executes
+	owners     map[string]string      // of the public keys that this entry announced certificates for
+	tallies    []*lifecycle.CertTally // changed and not put yet
+	proposalID string                 // of the proposal that this entry executes
 }
 
 func hotKey(t Table, key string) []byte {
@@ -60,23 +62,35 @@ func (x *tx) drop(t Table, key string) {
 	}
 }
 
-// note remembers what the entry makes of a row. A row that changes twice within an
-// entry is hashed and stored once.
+// note remembers what the entry makes of a hot row.
 func (x *tx) note(t Table, key string, old any, existed bool, row []byte) {
-	name := string(hotKey(t, key))
-	if i, again := x.slot[name]; again {
-		x.writes[i].new = row
-		return
+	w := x.touch(t, key)
+	if w == nil {
+		w = x.begin(write{table: t, key: key})
+		if existed {
+			w.old = command.Marshal(old)
+		}
 	}
-	w := write{table: t, key: key, new: row}
-	if existed {
-		w.old = command.Marshal(old)
+	w.new = row
+}
+
+// touch finds what the entry made of a row before, nil for nothing. A row that changes
+// twice within an entry is hashed and stored once. The result is good until begin.
+func (x *tx) touch(t Table, key string) *write {
+	if i, ok := x.slot[string(hotKey(t, key))]; ok {
+		return &x.writes[i]
 	}
+	return nil
+}
+
+// begin enters the first change of a row.
+func (x *tx) begin(w write) *write {
 	if x.slot == nil {
 		x.slot = map[string]int{}
 	}
-	x.slot[name] = len(x.writes)
+	x.slot[string(hotKey(w.table, w.key))] = len(x.writes)
 	x.writes = append(x.writes, w)
+	return &x.writes[len(x.writes)-1]
 }
 
 // ascend calls fn for each hot row of a table whose key begins with prefix.

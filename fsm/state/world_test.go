@@ -49,13 +49,24 @@ func checkSums(t testing.TB, pos state.Position, digest []byte, r state.Reader) 
 		t.Fatalf("load what was applied: %v", err)
 	}
 	meta := m.Root().Meta
-	meta.Rows = state.Scan(r)
+	meta.Rows, meta.Derived = state.Scan(r)
 	if got := meta.Digest(); string(got[:]) != string(digest) {
 		t.Errorf("the incremental digest is %x, a scan gives %x", digest, got)
 	}
 	if got := rootOf(t, r); got != pos.LogRoot {
 		t.Errorf("log root %x, the leaves give %x", pos.LogRoot, got)
 	}
+}
+
+// sums are what the digest is made of.
+type sums struct {
+	rows    state.SetHash
+	derived state.SumHash
+}
+
+func scan(r state.Reader) (s sums) {
+	s.rows, s.derived = state.Scan(r)
+	return s
 }
 
 // rootOf computes the RFC 6962 root from the leaves alone, recursively, as section

@@ -82,6 +82,18 @@ const (
 	NotApproved        Code = "not_approved"
 	IntentMismatch     Code = "intent_mismatch"
 
+	// Certificates.
+	IssuerNotFound      Code = "issuer_not_found"
+	ProfileNotFound     Code = "profile_not_found"
+	CertificateNotFound Code = "certificate_not_found"
+	NoCACertificate     Code = "no_ca_certificate"
+	OutlivesCA          Code = "outlives_ca"
+	KeyReused           Code = "key_reused"
+	TBSMismatch         Code = "tbs_mismatch"
+	CertificateRevoked  Code = "certificate_revoked"
+	CertificateNotHeld  Code = "certificate_not_held"
+	CertificateExpired  Code = "certificate_expired"
+
 	LastVoter         Code = "last_voter"
 	LeaderCannotLeave Code = "leader_cannot_leave"
 	NotAVoter         Code = "not_a_voter"
@@ -153,6 +165,9 @@ var Codes = []CodeInfo{
 	{NotADependent, http.StatusUnprocessableEntity, false, "the consumer does not list the key"},
 	{UnknownKID, http.StatusUnprocessableEntity, false, "the key has no public key of that kid"},
 	{SealNotFound, http.StatusNotFound, false, "the node has no seal of that id"},
+	{IssuerNotFound, http.StatusNotFound, false, "there is no such issuer"},
+	{ProfileNotFound, http.StatusNotFound, false, "no profile of that name was set"},
+	{CertificateNotFound, http.StatusNotFound, false, "no certificate has this serial"},
 	{ProposalNotFound, http.StatusNotFound, false, "there is no such proposal"},
 	{PrincipalNotFound, http.StatusNotFound, false, "there is no such principal"},
 	{TokenNotFound, http.StatusNotFound, false, "there is no such token"},
@@ -198,6 +213,13 @@ var Codes = []CodeInfo{
 	{WaitNotPassed, http.StatusUnprocessableEntity, false, "the waiting period has not passed"},
 	{NodeNotMember, http.StatusUnprocessableEntity, false, "the node is not a member"},
 	{NodeNotQuarantine, http.StatusUnprocessableEntity, false, "a node is quarantined before it is removed"},
+	{NoCACertificate, http.StatusServiceUnavailable, true, "the issuer's instance here has no CA certificate that is valid; another node's may have"},
+	{OutlivesCA, http.StatusUnprocessableEntity, false, "the certificate would be valid when its CA certificate is not"},
+	{KeyReused, http.StatusUnprocessableEntity, false, "the public key was certified for somebody else"},
+	{TBSMismatch, http.StatusUnprocessableEntity, false, "the certificate is not the one that was announced"},
+	{CertificateRevoked, http.StatusUnprocessableEntity, false, "the certificate is on the CRL"},
+	{CertificateNotHeld, http.StatusUnprocessableEntity, false, "only a certificate on hold can be released"},
+	{CertificateExpired, http.StatusUnprocessableEntity, false, "the certificate has ended by itself"},
 	{LastVoter, http.StatusUnprocessableEntity, false, "without this voter nothing could be decided"},
 	{LeaderCannotLeave, http.StatusUnprocessableEntity, false, "the leader does not remove itself"},
 	{NotAVoter, http.StatusUnprocessableEntity, false, "only a node with a vote can lead"},
