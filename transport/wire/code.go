@@ -66,6 +66,10 @@ const (
 	ConsumerNotFound Code = "consumer_not_found"
 	NotADependent    Code = "not_a_dependent"
 	UnknownKID       Code = "unknown_kid"
+	WrongDigest      Code = "wrong_digest"
+	ChallengeUnknown Code = "challenge_unknown"
+	ChallengeOther   Code = "challenge_of_another"
+	CanaryFailed     Code = "canary_failed"
 
 	// Approvals.
 	ApprovalRequired   Code = "approval_required"
@@ -164,6 +168,10 @@ var Codes = []CodeInfo{
 	{ConsumerNotFound, http.StatusNotFound, false, "there is no consumer of that name"},
 	{NotADependent, http.StatusUnprocessableEntity, false, "the consumer does not list the key"},
 	{UnknownKID, http.StatusUnprocessableEntity, false, "the key has no public key of that kid"},
+	{WrongDigest, http.StatusConflict, false, "the digest is not of the keys it is said to be of: fetch the trust set again"},
+	{ChallengeUnknown, http.StatusUnprocessableEntity, false, "the challenge is unknown, was used, or is too old: ask for another"},
+	{ChallengeOther, http.StatusUnprocessableEntity, false, "the challenge was given to another consumer or instance, or for another key"},
+	{CanaryFailed, http.StatusUnprocessableEntity, false, "good canaries were not told from broken ones: nothing was recorded"},
 	{SealNotFound, http.StatusNotFound, false, "the node has no seal of that id"},
 	{IssuerNotFound, http.StatusNotFound, false, "there is no such issuer"},
 	{ProfileNotFound, http.StatusNotFound, false, "no profile of that name was set"},

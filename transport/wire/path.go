@@ -46,6 +46,14 @@ const (
 	PathCluster        = "/v1/cluster"
 	PathRotateGossip   = "/v1/cluster/rotate-gossip-key"
 
+	PathConsumers       = "/v1/consumers"
+	PathConsumer        = "/v1/consumers/{name}"
+	PathRetireConsumer  = "/v1/consumers/{name}/retire"
+	PathEnrolConsumer   = "/v1/consumers/{name}/enrol"
+	PathCanaryChallenge = "/v1/consumers/{name}/challenge" // ?key= and &instance=
+	PathConfirmations   = "/v1/consumers/{name}/confirmations"
+	PathWaiveConsumer   = "/v1/consumers/{name}/waive"
+
 	PathProposals        = "/v1/proposals"
 	PathProposal         = "/v1/proposals/{name}"
 	PathStatement        = "/v1/proposals/{name}/statement" // the exact bytes that approvers sign
@@ -90,6 +98,7 @@ const (
 	QueryWithin   = "within"   // how long to hold the request for that level, "30s"
 	QueryFrom     = "from"     // events after this position; log leaves from this number
 	QueryKey      = "key"
+	QueryInstance = "instance" // label of a consumer's instance
 	QueryVersion  = "version"
 	QueryKID      = "kid"
 	QueryNode     = "node"
