@@ -39,11 +39,11 @@ func (b *bench) strict() error {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return fmt.Errorf("make a directory: %w", err)
 	}
-	bare, err := startChild(nil, "bare-raft", dir)
+	bare, err := startBareGroup(dir)
 	if err != nil {
 		return err
 	}
-	defer bare.stop() //nolint:errcheck // it has said all it had to say
+	defer bare.stop()
 	digest := sha256.Sum256([]byte("bench"))
 	one := fmt.Sprintf(`{"digest":%q,"hash":"SHA-256"}`, base64.StdEncoding.EncodeToString(digest[:]))
 	many := `{"items":[` + strings.TrimSuffix(strings.Repeat(one+",", batchSize), ",") + `]}`
@@ -60,7 +60,7 @@ func (b *bench) strict() error {
 			{name: fmt.Sprintf("strict-batch-%d", callers), target: api, callers: min(callers, batchers), request: ask("strict", many), node: lead},
 		}
 		if err := b.alternate(sides, b.rateAndCPU, func() error {
-			rate, err := bare.ask(fmt.Sprintf("%d %d", callers, b.each.Milliseconds()))
+			rate, err := bare.rate(callers, b.each)
 			raw = append(raw, rate)
 			b.say("        raw raft %14.1f", rate)
 			return err

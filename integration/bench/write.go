@@ -35,11 +35,11 @@ func (b *bench) write() error {
 	if err != nil {
 		return err
 	}
-	bare, err := startChild(nil, "bare-raft", b.dir)
+	bare, err := startBareGroup(b.dir)
 	if err != nil {
 		return err
 	}
-	defer bare.stop() //nolint:errcheck // it has said all it had to say
+	defer bare.stop()
 	next := c.changes(lead, 1)
 	turns := make([]int, most) // every caller goes on where it stopped, or its revision would be an old one
 	for _, w := range writers {
@@ -47,7 +47,7 @@ func (b *bench) write() error {
 		s := &side{name: fmt.Sprintf("write-%d", w.callers), target: c.api(lead), callers: w.callers, node: lead,
 			request: func(caller, _ int) []byte { turns[caller]++; return next(caller, turns[caller]-1) }}
 		if err := b.alternate([]*side{s}, b.rateAndCPU, func() error {
-			rate, err := bare.ask(fmt.Sprintf("%d %d", w.callers, b.each.Milliseconds()))
+			rate, err := bare.rate(w.callers, b.each)
 			raw = append(raw, rate)
 			b.say("        raw raft %14.1f", rate)
 			return err
