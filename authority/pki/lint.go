@@ -31,22 +31,21 @@ func (ca *CA) lint(c *x509.Certificate, p *Profile, names *Names) error {
 	case c.NotAfter.Sub(c.NotBefore) > time.Duration(p.Terms.MaxValidity+p.Terms.Backdate)*time.Millisecond:
 		return fmt.Errorf("it lives longer than profile %s allows", p.Name)
 	}
-	usage := []x509.ExtKeyUsage{x509.ExtKeyUsageAny}
-	return ca.verify(c, usage)
+	return ca.verify(c)
 }
 
 // lintCA is lint for a CA certificate below this one.
 func (ca *CA) lintCA(c *x509.Certificate) error {
-	if err := ca.lintAny(c); err != nil {
-		return err
-	}
 	if bytes.Equal(c.RawSubject, c.RawIssuer) {
 		return errors.New("it has the subject of its own CA: verifiers would take it for a root")
+	}
+	if err := ca.lintAny(c); err != nil {
+		return err
 	}
 	if !c.IsCA || c.KeyUsage != x509.KeyUsageCertSign|x509.KeyUsageCRLSign {
 		return errors.New("it is no CA certificate")
 	}
-	return ca.verify(c, []x509.ExtKeyUsage{x509.ExtKeyUsageAny})
+	return ca.verify(c)
 }
 
 func (ca *CA) lintAny(c *x509.Certificate) error {
@@ -89,7 +88,8 @@ func has(c *x509.Certificate, id asn1.ObjectIdentifier) bool {
 }
 
 // verify runs the verifier of crypto/x509 over the chain of throwaway signatures.
-func (ca *CA) verify(c *x509.Certificate, usage []x509.ExtKeyUsage) error {
-	_, err := c.Verify(x509.VerifyOptions{Roots: ca.roots, Intermediates: ca.inter, CurrentTime: c.NotBefore.Add(time.Second), KeyUsages: usage})
+func (ca *CA) verify(c *x509.Certificate) error {
+	_, err := c.Verify(x509.VerifyOptions{Roots: ca.roots, Intermediates: ca.inter, CurrentTime: c.NotBefore.Add(time.Second),
+		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}})
 	return err
 }
