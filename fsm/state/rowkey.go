@@ -140,11 +140,17 @@ func revision(row any) *uint64 {
 	case *lifecycle.Consumer:
 		return &r.Rev
 	case *lifecycle.Confirmation:
+		return &r.Rev
 	case *lifecycle.Issuer:
+		return &r.Rev
 	case *lifecycle.CACert:
+		return &r.Rev
 	case *lifecycle.Profile:
+		return &r.Rev
 	case *lifecycle.CRLState:
+		return &r.Rev
 	case *lifecycle.Responder:
+		return &r.Rev
 	case *lifecycle.CertTally:
 		return &r.Rev
 	case *Operation:
