@@ -1,6 +1,7 @@
 package rotation
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"github.com/chancery-project/chancery/fsm/command"
 	"github.com/chancery-project/chancery/fsm/ledger/ledgertest"
 	"github.com/chancery-project/chancery/fsm/lifecycle"
+	"github.com/chancery-project/chancery/fsm/state"
 )
 
 type fixture struct {
@@ -75,6 +77,22 @@ func (f *fixture) active(name lifecycle.KeyID, pol lifecycle.Policy) {
 	f.Must(f.t, &command.ActivateVersion{Key: name, Version: 1})
 }
 
+// take carries a step out as the loop does.
+func (f *fixture) take(s Step) state.Outcome {
+	f.t.Helper()
+	o, err := f.Propose(context.Background(), f.stepCommand(s))
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return o
+}
+
+func (f *fixture) stepCommand(s Step) *command.Command {
+	cmd := f.Command(s.Body)
+	cmd.Header.Actor, cmd.Header.Reads = systemActor, s.Reads
+	return cmd
+}
+
 func (f *fixture) plan() []Step { return Plan(f.View(), f.now(), f.draw) }
 
 func show(s Step) string {
@@ -88,7 +106,7 @@ func (f *fixture) expect(what string, want ...string) {
 	var got []string
 	for _, s := range f.plan() {
 		got = append(got, show(s))
-		if o := f.Do(f.t, s.Body, s.Reads...); !o.OK() {
+		if o := f.take(s); !o.OK() {
 			f.t.Errorf("%s: %s is refused: %s %s", what, show(s), o.Code, o.Detail)
 		}
 		if s.Why == "" || len(s.Reads) == 0 {

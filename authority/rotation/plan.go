@@ -106,16 +106,17 @@ func (p *planner) key(k *lifecycle.Key) {
 			p.active(k, v)
 			p.schedule(k, v, versions)
 		case lifecycle.Deactivated, lifecycle.Compromised:
-			p.ended(k, v)
+			p.retire(k, v)
 		}
 	}
 }
 
-// preActivation publishes a version when its instances are ready and activates it
-// when the lead has passed.
+// preActivation publishes a version when its instances are ready and activates it when
+// the gate before that is open.
 func (p *planner) preActivation(k *lifecycle.Key, v *lifecycle.Version) {
 	instances := p.view.Instances(k.ID, v.Number)
 	switch {
+	case paused(k, v):
 	case v.PublishedAt == 0 && p.ready(k, v, instances):
 		if why := withoutLead(v); why != "" {
 			p.add(&command.ActivateVersion{Key: k.ID, Version: v.Number}, "its instances are ready and "+why, state.RefKey(k), state.RefVersion(v))
@@ -124,10 +125,23 @@ func (p *planner) preActivation(k *lifecycle.Key, v *lifecycle.Version) {
 		p.add(&command.PublishVersion{Key: k.ID, Version: v.Number}, "its instances are ready", state.RefKey(k), state.RefVersion(v))
 		return
 	case v.PublishedAt != 0 && p.activatable(k, v, instances):
-		p.add(&command.ActivateVersion{Key: k.ID, Version: v.Number}, fmt.Sprintf("its lead of %s has passed", k.Policy.Lead), state.RefKey(k), state.RefVersion(v))
+		p.add(&command.ActivateVersion{Key: k.ID, Version: v.Number}, p.whyActivate(k, v), state.RefKey(k), state.RefVersion(v))
 		return
+	default:
+		p.note(k, v, instances)
 	}
 	p.plan(k, v, instances)
+}
+
+// paused reports whether the plan of the key takes no step for the version. An emergency
+// is no step of a plan.
+func paused(k *lifecycle.Key, v *lifecycle.Version) bool { return k.Pause != nil && !v.Emergency }
+
+func (p *planner) whyActivate(k *lifecycle.Key, v *lifecycle.Version) string {
+	if s := v.Skips(lifecycle.GateActivate); s != nil {
+		return s.By + " skipped the gate before it"
+	}
+	return fmt.Sprintf("its lead of %s has passed", k.Policy.Lead)
 }
 
 // withoutLead says why a version may sign the moment it is published, "" when it may
@@ -170,21 +184,34 @@ func (p *planner) ready(k *lifecycle.Key, v *lifecycle.Version, instances []*lif
 	return ready == planned || p.due(v.Created.At.Add(ReadyGrace))
 }
 
-// activatable reports whether the version may succeed the active one, and enough of
-// its instances could sign from that moment on: an instance bound late is admitted
-// later, and a version nobody may sign with would be an outage.
+// activatable reports whether the gate is open, and enough of the version's instances
+// could sign from that moment on: an instance bound late is admitted later, and a
+// version nobody may sign with would be an outage.
 func (p *planner) activatable(k *lifecycle.Key, v *lifecycle.Version, instances []*lifecycle.Instance) bool {
-	if v.Number != 1 && !p.due(v.PublishedAt.Add(k.Policy.Lead)) {
+	if g := p.view.Gate(k, v, lifecycle.GateActivate, p.now); !g.Open {
+		p.due(g.OpensAt)
 		return false
 	}
-	usable := 0
+	return p.usable(k, v, instances) >= need(k, v)
+}
+
+// usable counts the instances that could sign if the version were activated now.
+func (p *planner) usable(k *lifecycle.Key, v *lifecycle.Version, instances []*lifecycle.Instance) (n int) {
 	for _, i := range instances {
 		if i.Condition == lifecycle.Ready && i.PublishedAt != 0 && p.signs(i.Node) &&
-			(v.Number == 1 || p.due(i.PublishedAt.Add(k.Policy.Lead))) {
-			usable++
+			(!v.Gated() || p.due(i.PublishedAt.Add(k.Policy.Lead))) {
+			n++
 		}
 	}
-	return usable >= max(1, k.Policy.MinReady)
+	return n
+}
+
+// need is how many instances of the version must be able to sign before it does.
+func need(k *lifecycle.Key, v *lifecycle.Version) int {
+	if v.Emergency {
+		return 1
+	}
+	return max(1, k.Policy.MinReady)
 }
 
 // active admits instances that came later, and plans those of new nodes.
@@ -235,7 +262,7 @@ func (p *planner) intents(nodes []*lifecycle.Node) (intents []command.Intent, re
 // schedule prepares the successor of the active version, so early that its lead has
 // passed when the active one is due.
 func (p *planner) schedule(k *lifecycle.Key, v *lifecycle.Version, versions []*lifecycle.Version) {
-	if k.Policy.RotateEvery == 0 || open(v, versions) || !p.due(scheduledAt(k, v)) {
+	if k.Policy.RotateEvery == 0 || k.Pause != nil || open(v, versions) || !p.due(scheduledAt(k, v)) {
 		return
 	}
 	holders := p.holders(k)
@@ -271,34 +298,4 @@ func (p *planner) holders(k *lifecycle.Key) []*lifecycle.Node {
 		return []*lifecycle.Node{p.nodes[k.Node]}
 	}
 	return nil
-}
-
-// ended withdraws a version whose verify window is over, and begins the erasure of
-// one whose waiting period is.
-func (p *planner) ended(k *lifecycle.Key, v *lifecycle.Version) {
-	if v.DestroyAt != 0 && !v.Erasing && !p.erased(v) {
-		if p.due(v.DestroyAt) {
-			p.add(&command.BeginErasure{Key: k.ID, Version: v.Number}, "its waiting period is over", state.RefVersion(v))
-			return
-		}
-	}
-	if v.State == lifecycle.Deactivated && v.InTrustSet() && k.Policy.VerifyWindow > 0 &&
-		p.due(v.DeactivatedAt.Add(k.Policy.VerifyWindow)) {
-		p.add(&command.WithdrawVersion{Key: k.ID, Version: v.Number, Comment: "the verify window is over"},
-			fmt.Sprintf("its verify window of %s is over", k.Policy.VerifyWindow), state.RefKey(k), state.RefVersion(v))
-	}
-}
-
-// erased reports whether a compromised version has nothing left to erase. It stays
-// compromised when its keys are gone, so its state does not tell.
-func (p *planner) erased(v *lifecycle.Version) bool {
-	if v.State != lifecycle.Compromised {
-		return false
-	}
-	for _, i := range p.view.Instances(v.Key, v.Number) {
-		if i.Condition != lifecycle.Erased && !p.removed(i.Node) {
-			return false
-		}
-	}
-	return true
 }

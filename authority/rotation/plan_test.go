@@ -16,7 +16,7 @@ func TestALifeByPolicy(t *testing.T) {
 	clock := f.Clock()
 	f.create("k", tokenPolicy(), f.nodes...)
 	f.expect("nothing is ready")
-	f.expectNext("nothing is ready", 0)
+	f.expectNext("nothing is ready", f.now().Add(noticeAfter))
 	f.bind("k", 1, f.nodes...)
 	f.expect("all instances are ready", "ActivateVersion k/1")
 
@@ -61,6 +61,8 @@ func TestGraceForSlowNodes(t *testing.T) {
 	f := newFixture(t)
 	f.create("k", tokenPolicy(), f.nodes...)
 	f.Clock().Advance(time.Hour)
+	f.expect("somebody should look", "NoteWaiting k/1")
+	f.Clock().Advance(time.Hour)
 	f.expect("nobody is ready, however long")
 	f.create("j", tokenPolicy(), f.nodes...)
 	f.bind("j", 1, f.nodes[0])
@@ -83,7 +85,7 @@ func TestMinReady(t *testing.T) {
 	f.create("k", pol, f.nodes...)
 	f.bind("k", 1, f.nodes[0])
 	f.Clock().Advance(time.Hour)
-	f.expect("one of two")
+	f.expect("one of two", "NoteWaiting k/1")
 	f.bind("k", 1, f.nodes[1])
 	f.expect("two of two, without waiting for the third", "ActivateVersion k/1")
 }

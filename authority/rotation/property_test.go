@@ -43,12 +43,10 @@ func TestPlanIsAcceptedAndSettles(t *testing.T) {
 func carryOut(rt *rapid.T, f *fixture, steps []Step) {
 	view := f.View()
 	for _, s := range steps {
-		cmd := f.Command(s.Body)
-		cmd.Header.Reads = s.Reads
-		if o := state.Trial(view, cmd); !o.OK() {
+		if o := state.Trial(view, f.stepCommand(s)); !o.OK() {
 			rt.Fatalf("%s would be refused: %s %s", show(s), o.Code, o.Detail)
 		}
-		if o := f.Do(f.t, s.Body, s.Reads...); !o.OK() && o.Code != state.Conflict {
+		if o := f.take(s); !o.OK() && o.Code != state.Conflict {
 			rt.Fatalf("%s was refused: %s %s", show(s), o.Code, o.Detail)
 		}
 	}

@@ -40,6 +40,10 @@ func identify(b command.Body) identity {
 		id.version = c.Version
 	case *command.BeginErasure:
 		id.version = c.Version
+	case *command.ScheduleDestroy:
+		id.version = c.Version
+	case *command.NoteWaiting:
+		id.version = c.Version
 	}
 	return id
 }
@@ -59,6 +63,10 @@ func keyOf(b command.Body) lifecycle.KeyID {
 	case *command.WithdrawVersion:
 		return c.Key
 	case *command.BeginErasure:
+		return c.Key
+	case *command.ScheduleDestroy:
+		return c.Key
+	case *command.NoteWaiting:
 		return c.Key
 	}
 	return ""

@@ -1,0 +1,68 @@
+package rotation
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/chancery-project/chancery/fsm/command"
+	"github.com/chancery-project/chancery/fsm/lifecycle"
+	"github.com/chancery-project/chancery/fsm/state"
+)
+
+// noticeAfter is how long the instances of a new version may take before it is made
+// known that the rotation waits for them: a node that restarts is back by then.
+const noticeAfter = 5 * lifecycle.Minute
+
+// note has it made known, once for each step, that a version waits for somebody and no
+// longer for time alone.
+func (p *planner) note(k *lifecycle.Key, v *lifecycle.Version, instances []*lifecycle.Instance) {
+	since := v.Created.At.Add(noticeAfter)
+	if v.PublishedAt != 0 {
+		since = p.timeDone(k, v)
+	}
+	if v.NotedAt >= since || !p.due(since) {
+		return
+	}
+	if waits := p.somebody(k, v, instances); len(waits) > 0 {
+		p.add(&command.NoteWaiting{Key: k.ID, Version: v.Number, For: named(waits)}, "it waits for somebody", state.RefKey(k), state.RefVersion(v))
+	}
+}
+
+// timeDone is when time has done its part before a published version may sign.
+func (p *planner) timeDone(k *lifecycle.Key, v *lifecycle.Version) lifecycle.Instant {
+	if s := v.Skips(lifecycle.GateActivate); s != nil {
+		return s.At
+	}
+	if !v.Gated() {
+		return v.PublishedAt
+	}
+	return v.PublishedAt.Add(k.Policy.Lead)
+}
+
+// somebody lists who or what a version in pre-activation waits for, time aside.
+func (p *planner) somebody(k *lifecycle.Key, v *lifecycle.Version, instances []*lifecycle.Instance) (out []Wait) {
+	ready, _ := p.tally(instances)
+	if ready < need(k, v) {
+		out = append(out, p.unready(k, v, instances)...)
+	}
+	return out
+}
+
+// named writes waits in one line that fits into a command.
+func named(waits []Wait) string {
+	const most = command.MaxTextBytes - 40 // room for how many were left out
+	var parts []string
+	bytes := 0
+	for i, w := range waits {
+		s := strings.TrimSpace(w.Kind + " " + w.Name)
+		if w.Owner != "" {
+			s += " of " + w.Owner
+		}
+		if bytes += len(s) + 2; bytes > most {
+			parts = append(parts, fmt.Sprintf("and %d more", len(waits)-i))
+			break
+		}
+		parts = append(parts, s)
+	}
+	return strings.Join(parts, ", ")
+}
