@@ -115,6 +115,7 @@ func (p *planner) underway(k *lifecycle.Key, v *lifecycle.Version) Progress {
 			pr.WaitsFor = append(pr.WaitsFor, Wait{Kind: "lead", Version: v.Number, SinceAt: v.PublishedAt,
 				Detail: fmt.Sprintf("verifiers get %s to load the new public keys", k.Policy.Lead)})
 		}
+		pr.WaitsFor = append(pr.WaitsFor, heldBy(p.view.Gate(k, v, lifecycle.GateActivate, p.now).Holdouts, v, v.PublishedAt)...)
 		enough = p.usable(k, v, instances) >= need(k, v)
 	} else if ready, _ := p.tally(instances); ready > 0 && k.Policy.MinReady == 0 && !v.Emergency {
 		pr.EarliestAt = v.Created.At.Add(ReadyGrace)
@@ -220,9 +221,12 @@ func (p *planner) verified(k *lifecycle.Key, v *lifecycle.Version) Progress {
 	case g.OpensAt != 0:
 		pr.WaitsFor = append(pr.WaitsFor, Wait{Kind: "window", Version: v.Number, SinceAt: v.DeactivatedAt,
 			Detail: fmt.Sprintf("what it signed may be verified for %s", k.Policy.VerifyWindow)})
-	default:
+	case len(g.Holdouts) == 0:
 		pr.WaitsFor = append(pr.WaitsFor, Wait{Kind: "operator", Version: v.Number, SinceAt: v.DeactivatedAt, Detail: "it is verified until somebody retires it",
 			Hint: fmt.Sprintf("chancery rotation skip %s --version %d --gate %s", k.ID, v.Number, lifecycle.GateWithdraw)})
+	}
+	if !g.Open {
+		pr.WaitsFor = append(pr.WaitsFor, heldBy(g.Holdouts, v, v.DeactivatedAt)...)
 	}
 	return pr
 }

@@ -48,11 +48,18 @@ type Loop struct {
 
 // seen is what the last pass looked at. Every change that Plan could notice appends
 // to the lifecycle log, so an equal log size means that only time can have made
-// something due.
+// something due. One thing does not: a consumer's instance that confirms. While a gate
+// waits for that, every entry counts.
 type seen struct {
-	valid          bool
-	epoch, logSize uint64
-	next           lifecycle.Instant // 0 = nothing waits for time
+	valid                 bool
+	epoch, logSize, index uint64
+	asks                  bool
+	next                  lifecycle.Instant // 0 = nothing waits for time
+}
+
+// still reports whether a pass over the state at p could find nothing new.
+func (s *seen) still(p state.Position, now lifecycle.Instant) bool {
+	return s.valid && s.epoch == p.Epoch && s.logSize == p.LogSize && (!s.asks || s.index == p.Index) && (s.next == 0 || now < s.next)
 }
 
 // New makes a Loop; it starts nothing.
@@ -124,11 +131,12 @@ func (l *Loop) wait(ctx context.Context, d time.Duration, moved, changed <-chan 
 func (l *Loop) pass(ctx context.Context, view *state.View) time.Duration {
 	now := max(l.now(), view.Clock())
 	p := view.Position()
-	if s := l.seen; s.valid && s.epoch == p.Epoch && s.logSize == p.LogSize && (s.next == 0 || now < s.next) {
-		return l.sleep(s.next)
+	if l.seen.still(p, now) {
+		return l.sleep(l.seen.next)
 	}
-	steps, next := pass(view, now, l.draw)
-	ready := l.refusals.filter(steps, now)
+	made := pass(view, now, l.draw)
+	next := made.next
+	ready := l.refusals.filter(made.steps, now)
 	if len(ready) > stepsAtOnce {
 		ready = ready[:stepsAtOnce]
 	}
@@ -136,7 +144,7 @@ func (l *Loop) pass(ctx context.Context, view *state.View) time.Duration {
 	if retry := l.refusals.next(); retry != 0 && (next == 0 || retry < next) {
 		next = retry
 	}
-	l.seen = seen{true, p.Epoch, p.LogSize, next}
+	l.seen = seen{valid: true, epoch: p.Epoch, logSize: p.LogSize, index: p.Index, asks: made.asks, next: next}
 	return l.sleep(next)
 }
 

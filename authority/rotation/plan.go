@@ -26,25 +26,23 @@ type Draw func() lifecycle.CKAID
 // Plan lists what is due at now, in key order. Two steps of one key may read the
 // same row; the second is then a conflict, and due again in the next plan.
 func Plan(view *state.View, now lifecycle.Instant, draw Draw) []Step {
-	steps, _ := pass(view, now, draw)
-	return steps
+	return pass(view, now, draw).steps
 }
 
 // Next is when the next step that only waits for time is due: after now, 0 = none.
 func Next(view *state.View, now lifecycle.Instant) lifecycle.Instant {
-	_, next := pass(view, now, nil)
-	return next
+	return pass(view, now, nil).next
 }
 
 // pass looks at every key once. draw may be nil when the steps are not wanted.
-func pass(view *state.View, now lifecycle.Instant, draw Draw) ([]Step, lifecycle.Instant) {
+func pass(view *state.View, now lifecycle.Instant, draw Draw) *planner {
 	p := newPlanner(view, now)
 	p.draw = draw
 	view.EachKey("", func(k *lifecycle.Key) bool {
 		p.key(k)
 		return true
 	})
-	return p.steps, p.next
+	return p
 }
 
 // planner is the work of one pass.
@@ -56,6 +54,7 @@ type planner struct {
 	draw    Draw // nil = plan nothing that needs a CKA_ID
 	steps   []Step
 	next    lifecycle.Instant
+	asks    bool // a gate is closed that a consumer's word could open
 }
 
 func newPlanner(view *state.View, now lifecycle.Instant) *planner {
@@ -89,6 +88,16 @@ func (p *planner) due(at lifecycle.Instant) bool {
 		p.next = at
 	}
 	return false
+}
+
+// gate judges a gate; of one that is closed, the pass remembers what could open it.
+func (p *planner) gate(k *lifecycle.Key, v *lifecycle.Version, gate lifecycle.Gate) state.Gate {
+	g := p.view.Gate(k, v, gate, p.now)
+	if !g.Open {
+		p.due(g.OpensAt)
+		p.asks = p.asks || len(g.Holdouts) > 0
+	}
+	return g
 }
 
 func (p *planner) add(body command.Body, why string, reads ...command.RowRef) {
@@ -141,6 +150,9 @@ func (p *planner) whyActivate(k *lifecycle.Key, v *lifecycle.Version) string {
 	if s := v.Skips(lifecycle.GateActivate); s != nil {
 		return s.By + " skipped the gate before it"
 	}
+	if k.Policy.ConfirmActivate && len(p.view.RequiredOf(k.ID, lifecycle.GateActivate, v.Number, p.now)) > 0 {
+		return fmt.Sprintf("its lead of %s has passed and its required consumers know it", k.Policy.Lead)
+	}
 	return fmt.Sprintf("its lead of %s has passed", k.Policy.Lead)
 }
 
@@ -188,8 +200,7 @@ func (p *planner) ready(k *lifecycle.Key, v *lifecycle.Version, instances []*lif
 // could sign from that moment on: an instance bound late is admitted later, and a
 // version nobody may sign with would be an outage.
 func (p *planner) activatable(k *lifecycle.Key, v *lifecycle.Version, instances []*lifecycle.Instance) bool {
-	if g := p.view.Gate(k, v, lifecycle.GateActivate, p.now); !g.Open {
-		p.due(g.OpensAt)
+	if g := p.gate(k, v, lifecycle.GateActivate); !g.Open {
 		return false
 	}
 	return p.usable(k, v, instances) >= need(k, v)

@@ -29,17 +29,18 @@ func (p *planner) retire(k *lifecycle.Key, v *lifecycle.Version) {
 	if v.State != lifecycle.Deactivated || !v.InTrustSet() || k.Pause != nil {
 		return
 	}
-	if g := p.view.Gate(k, v, lifecycle.GateWithdraw, p.now); g.Open {
+	if g := p.gate(k, v, lifecycle.GateWithdraw); g.Open {
 		why := p.whyWithdraw(k, g)
 		p.add(&command.WithdrawVersion{Key: k.ID, Version: v.Number, Comment: why}, why, state.RefKey(k), state.RefVersion(v))
-	} else {
-		p.due(g.OpensAt)
 	}
 }
 
 func (p *planner) whyWithdraw(k *lifecycle.Key, g state.Gate) string {
-	if g.Skip != nil {
+	switch {
+	case g.Skip != nil:
 		return g.Skip.By + " skipped the gate before it"
+	case g.Confirmed && (g.OpensAt == 0 || g.OpensAt > p.now):
+		return "every required consumer does without it"
 	}
 	return fmt.Sprintf("its verify window of %s is over", k.Policy.VerifyWindow)
 }

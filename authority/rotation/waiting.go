@@ -41,8 +41,11 @@ func (p *planner) timeDone(k *lifecycle.Key, v *lifecycle.Version) lifecycle.Ins
 
 // somebody lists who or what a version in pre-activation waits for, time aside.
 func (p *planner) somebody(k *lifecycle.Key, v *lifecycle.Version, instances []*lifecycle.Instance) (out []Wait) {
-	ready, _ := p.tally(instances)
-	if ready < need(k, v) {
+	if v.PublishedAt != 0 {
+		g := p.view.Gate(k, v, lifecycle.GateActivate, p.now)
+		out = heldBy(g.Holdouts, v, v.PublishedAt)
+	}
+	if ready, _ := p.tally(instances); ready < need(k, v) {
 		out = append(out, p.unready(k, v, instances)...)
 	}
 	return out
@@ -65,4 +68,22 @@ func named(waits []Wait) string {
 		parts = append(parts, s)
 	}
 	return strings.Join(parts, ", ")
+}
+
+// heldBy names the consumers that a gate of the version waits for.
+func heldBy(holdouts []state.Holdout, v *lifecycle.Version, since lifecycle.Instant) (out []Wait) {
+	for _, h := range holdouts {
+		w := Wait{Kind: "consumer", Name: h.Consumer.Name, Owner: h.Consumer.Owner, Version: v.Number, SinceAt: since, Hint: "chancery consumer show " + h.Consumer.Name}
+		w.Detail = fmt.Sprintf("%d of %d instances have confirmed", h.Have, h.Expect)
+		switch {
+		case h.Lapsed:
+			w.Detail += fmt.Sprintf(", none since %s: what they said has lapsed", h.LastAt)
+		case h.LastAt == 0:
+			w.Detail += ", none ever for this key"
+		case h.Still > 0:
+			w.Detail += fmt.Sprintf(", %d still have it", h.Still)
+		}
+		out = append(out, w)
+	}
+	return out
 }

@@ -28,6 +28,7 @@ const (
 	WaitNotPassed     Code = "wait_not_passed"
 	RotationOpen      Code = "rotation_in_progress"
 	RotationPaused    Code = "rotation_paused"
+	NotConfirmed      Code = "not_confirmed" // required consumers have not
 	NodeNotMember     Code = "node_not_member"
 	NodeNotQuarantine Code = "node_not_quarantined"
 	TokenSpent        Code = "token_spent"

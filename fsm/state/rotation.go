@@ -72,9 +72,9 @@ func (x *tx) skipGate(c *command.SkipGate) Outcome {
 	case c.Gate == lifecycle.GateActivate && old.State == lifecycle.PreActivation && old.PublishedAt == 0:
 		return refuse(NotPublished, name, "it does not stand before the gate %s yet: it is published when its instances are ready", c.Gate)
 	case c.Gate == lifecycle.GateActivate && old.State == lifecycle.PreActivation:
-		g = x.atActivate(k, old, x.clock)
+		g = x.gate(k, old, c.Gate)
 	case c.Gate == lifecycle.GateWithdraw && old.State == lifecycle.Deactivated && old.InTrustSet():
-		g = x.atWithdraw(k, old, x.clock)
+		g = x.gate(k, old, c.Gate)
 	default:
 		return refuse(IllegalTransition, name, "the version is %s%s: it does not stand before the gate %s", old.State, outOfTrustSet(old), c.Gate)
 	}

@@ -162,15 +162,16 @@ func (x *tx) activateVersion(c *command.ActivateVersion) Outcome {
 
 // passActivate refuses a version that stands before a closed gate.
 func (x *tx) passActivate(k *lifecycle.Key, v *lifecycle.Version) Outcome {
-	g, name := x.atActivate(k, v, x.clock), subject(k.ID, v.Number)
+	g, name := x.gate(k, v, lifecycle.GateActivate), subject(k.ID, v.Number)
 	switch {
 	case g.Open:
 		return Outcome{}
 	case v.PublishedAt == 0:
 		return refuse(NotPublished, name, "verifiers have not seen this version: it is published when its instances are ready")
-	default:
+	case x.clock < g.OpensAt:
 		return refuse(LeadNotPassed, name, "published at %s, with a lead of %s it may sign from %s", v.PublishedAt, k.Policy.Lead, g.OpensAt)
 	}
+	return refuse(NotConfirmed, name, "%s have not proven that they know it; chancery consumer waive lets it pass without one, chancery rotation skip without all", owned(g.Holdouts))
 }
 
 // putToUse activates a version that may be, publishes it when it is not, and retires
@@ -290,7 +291,7 @@ func (x *tx) withdrawVersion(c *command.WithdrawVersion) Outcome {
 	if o := x.goesOn(k, old); !o.OK() {
 		return o
 	}
-	switch g := x.atWithdraw(k, old, x.clock); {
+	switch g := x.gate(k, old, lifecycle.GateWithdraw); {
 	case g.Open:
 	case g.OpensAt == 0:
 		return refuse(WaitNotPassed, name, "its policy has no verify window that could end: chancery rotation skip %s --version %d --gate %s takes it out of the trust set", k.ID, old.Number, lifecycle.GateWithdraw)

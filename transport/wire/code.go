@@ -57,6 +57,7 @@ const (
 	NotReady          Code = "not_ready"
 	NotPublished      Code = "not_published"
 	LeadNotPassed     Code = "lead_not_passed"
+	NotConfirmed      Code = "not_confirmed"
 	WaitNotPassed     Code = "wait_not_passed"
 	NodeNotMember     Code = "node_not_member"
 	SealNotFound      Code = "seal_not_found"
@@ -218,6 +219,7 @@ var Codes = []CodeInfo{
 	{NotReady, http.StatusUnprocessableEntity, false, "too few instances are ready"},
 	{NotPublished, http.StatusUnprocessableEntity, false, "the version is not in the trust set yet"},
 	{LeadNotPassed, http.StatusUnprocessableEntity, false, "the publication lead has not passed"},
+	{NotConfirmed, http.StatusUnprocessableEntity, false, "required consumers have not proven that they know the version"},
 	{WaitNotPassed, http.StatusUnprocessableEntity, false, "the waiting period has not passed"},
 	{NodeNotMember, http.StatusUnprocessableEntity, false, "the node is not a member"},
 	{NodeNotQuarantine, http.StatusUnprocessableEntity, false, "a node is quarantined before it is removed"},
