@@ -14,8 +14,8 @@ type intake struct {
 	*tx
 	sets  []setFacts
 	rows  map[string]int // confirmationPrefix -> rows there are
-	seen  map[tally]bool
-	order []tallied // in the order they were seen
+	seen  map[tally]int  // -> its place in order
+	order []tallied
 }
 
 // setFacts is what the state makes of a set that is confirmed.
@@ -35,16 +35,16 @@ type tallied struct {
 	set      uint64
 	consumer *lifecycle.Consumer
 	before   int // instances that had it
+	news     int // confirmations that say more than that nothing has changed
 }
 
 // recordConfirmations judges each confirmation by itself. An instance that confirms
-// again what it had loaded costs a row and no leaf; the log says when a consumer as a
-// whole has come so far.
+// again what it had loaded costs a row and no leaf.
 func (x *tx) recordConfirmations(c *command.RecordConfirmations) Outcome {
 	if x.head.Actor != systemActor {
 		return refuse(Invalid, x.head.Actor, "only the cluster itself records confirmations, once it has seen the proof")
 	}
-	in := &intake{tx: x, rows: map[string]int{}, seen: map[tally]bool{}}
+	in := &intake{tx: x, rows: map[string]int{}, seen: map[tally]int{}}
 	for i := range c.Sets {
 		in.sets = append(in.sets, in.judge(&c.Sets[i]))
 	}
@@ -96,14 +96,17 @@ func (in *intake) confirm(item *command.ConfirmationItem) Outcome {
 	case in.principal(c.Name) == nil:
 		return refuse(Denied, c.Name, "the consumer's principal was revoked")
 	}
-	in.count(c, item.Set)
-	in.putConfirmation(c, set.set, item)
+	t := in.tally(c, item.Set)
+	if in.putConfirmation(c, set.set, item) {
+		t.news++
+	}
 	return Outcome{}
 }
 
 // putConfirmation writes the row. What was proven stays proven while the instance goes
-// on confirming; one whose confirmation lapsed begins again.
-func (in *intake) putConfirmation(c *lifecycle.Consumer, set *command.LoadedSet, item *command.ConfirmationItem) {
+// on confirming; one whose confirmation lapsed begins again. news is false when only
+// its time was renewed.
+func (in *intake) putConfirmation(c *lifecycle.Consumer, set *command.LoadedSet, item *command.ConfirmationItem) (news bool) {
 	now := in.now()
 	row := lifecycle.Confirmation{Consumer: c.Name, Key: set.Key, Instance: item.Instance, Digest: set.Digest, KIDs: set.KIDs,
 		FirstAt: now, At: now, ExpiresAt: now.Add(c.Lifetime), Weak: item.Weak}
@@ -113,7 +116,7 @@ func (in *intake) putConfirmation(c *lifecycle.Consumer, set *command.LoadedSet,
 	old := get[lifecycle.Confirmation](in.tx, TableConfirmations, confirmationKey(c.Name, set.Key, item.Instance))
 	if old != nil && old.Standing(now) {
 		if item.Weak && !old.Weak {
-			return // a fetch takes nothing from what was said, and adds no time to it
+			return false // a fetch takes nothing from what was said, and adds no time to it
 		}
 		row.Proven = append(row.Proven, old.Proven...)
 		if old.Digest == row.Digest {
@@ -121,10 +124,12 @@ func (in *intake) putConfirmation(c *lifecycle.Consumer, set *command.LoadedSet,
 		}
 	}
 	row.Proven = kept(row.Proven, row.KIDs)
+	news = old == nil || !old.Standing(now) || old.Digest != row.Digest || old.Weak != row.Weak || !slices.Equal(old.Proven, row.Proven)
 	if old == nil {
 		in.makeRoom(c, set.Key)
 	}
 	put(in.tx, TableConfirmations, confirmationKey(c.Name, set.Key, item.Instance), &row)
+	return news
 }
 
 // kept sorts, and drops what stands twice or is not in kids.
@@ -159,14 +164,16 @@ func (in *intake) makeRoom(c *lifecycle.Consumer, key lifecycle.KeyID) {
 	in.rows[prefix] = n + 1
 }
 
-// count notes how far the consumer was with a set before the entry's first word of it.
-func (in *intake) count(c *lifecycle.Consumer, set uint64) {
+// tally notes how far the consumer was with a set before the entry's first word of it.
+func (in *intake) tally(c *lifecycle.Consumer, set uint64) *tallied {
 	t := tally{c.Name, set}
-	if in.seen[t] {
-		return
+	at, known := in.seen[t]
+	if !known {
+		at = len(in.order)
+		in.seen[t] = at
+		in.order = append(in.order, tallied{set: set, consumer: c, before: in.loaded(c, &in.sets[set])})
 	}
-	in.seen[t] = true
-	in.order = append(in.order, tallied{set: set, consumer: c, before: in.loaded(c, &in.sets[set])})
+	return &in.order[at]
 }
 
 // loaded counts the instances that have the set and, of a required consumer, have
@@ -181,13 +188,19 @@ func (in *intake) loaded(c *lifecycle.Consumer, f *setFacts) (n int) {
 	return n
 }
 
-// announce records that the consumer as a whole has come to have the set.
+// announce records what is new: that an instance has loaded a set, and when the
+// consumer as a whole has come to have it. Whoever waits for consumers looks again when
+// the log has grown, so nothing that could open a gate goes without a leaf.
 func (in *intake) announce(t tallied) {
-	f := &in.sets[t.set]
-	c := t.consumer
-	if have := in.loaded(c, f); t.before < c.Expect && have >= c.Expect {
-		in.record(Leaf{Kind: "consumer.confirmed", Consumer: c.Name, Key: f.set.Key, After: f.set.Digest, Detail: progress(c, have)})
+	if t.news == 0 {
+		return
 	}
+	f, kind := &in.sets[t.set], "consumer.loaded"
+	have := in.loaded(t.consumer, f)
+	if t.before < t.consumer.Expect && have >= t.consumer.Expect {
+		kind = "consumer.confirmed"
+	}
+	in.record(Leaf{Kind: kind, Consumer: t.consumer.Name, Key: f.set.Key, After: f.set.Digest, Detail: progress(t.consumer, have)})
 }
 
 func progress(c *lifecycle.Consumer, have int) string {
@@ -234,10 +247,12 @@ func (x *tx) lapseConfirmations(c *command.LapseConfirmations) Outcome {
 		return refuse(AlreadyExists, "", "none of the confirmations has lapsed: they were renewed, or another entry said so")
 	}
 	for _, p := range order {
-		con := x.consumer(p.name)
-		if have := x.unlapsed(p.name, p.key); before[p] >= con.Expect && have < con.Expect {
-			x.record(Leaf{Kind: "consumer.lapsed", Consumer: con.Name, Key: p.key, Detail: progress(con, have) + "; owner " + con.Owner})
+		con, kind := x.consumer(p.name), "consumer.silent"
+		have := x.unlapsed(p.name, p.key)
+		if before[p] >= con.Expect && have < con.Expect {
+			kind = "consumer.lapsed"
 		}
+		x.record(Leaf{Kind: kind, Consumer: con.Name, Key: p.key, Detail: progress(con, have) + "; owner " + con.Owner})
 	}
 	return Outcome{}
 }

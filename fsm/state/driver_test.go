@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 
 	"github.com/chancery-project/chancery/fsm/command"
 	"github.com/chancery-project/chancery/fsm/ledger/ledgertest"
@@ -248,11 +249,54 @@ func (d *driver) upkeep() command.Body {
 			return &command.RotateGossipKey{Digest: bytes.Repeat([]byte{byte(1 + d.int(3))}, 32)}
 		}
 		if d.flip(2) {
+			return d.verifiers()
+		}
+		if d.flip(2) {
 			return &command.LiftSeal{Node: d.node(), ID: sealID(d.int(5))}
 		}
 		return &command.ReportSeal{Node: d.node(), ID: sealID(d.int(5)), Key: pick(d, "", modelKeys[0]), By: "root", SealedAt: d.now}
 	}
 	return nil
+}
+
+// verifiers register, confirm, lapse and go.
+func (d *driver) verifiers() command.Body {
+	k, n := d.target()
+	if d.view.Key(k) == nil {
+		return nil
+	}
+	r := verifier(pick(d, "u", "v"), pick(d, lifecycle.ConsumerClasses...), 1+d.int(2), k)
+	switch d.int(5) {
+	case 0:
+		return &command.RegisterConsumer{Consumer: r, Enrolment: command.Enrolment{Hash: secretHash(r.Name), ExpiresAt: d.now.Add(lifecycle.Day)}}
+	case 1:
+		return &command.UpdateConsumer{Consumer: r}
+	case 2:
+		return &command.WaiveConsumer{Consumer: r.Name, Key: k, Version: n, Gate: pick(d, lifecycle.Gates...), Until: d.now.Add(lifecycle.Day), Comment: "down"}
+	case 3:
+		if d.flip(10) {
+			return &command.RetireConsumer{Name: r.Name}
+		}
+	case 4:
+		c := &command.LapseConfirmations{}
+		d.view.EachConfirmation(func(r *lifecycle.Confirmation) bool {
+			c.Items = append(c.Items, command.ConfirmationName{Consumer: r.Consumer, Key: r.Key, Instance: r.Instance})
+			return true
+		})
+		if len(c.Items) > 0 {
+			return c
+		}
+	}
+	var kids []string
+	for _, i := range d.view.Instances(k, n) {
+		if i.KID != "" {
+			kids = append(kids, i.KID)
+		}
+	}
+	slices.Sort(kids)
+	c := confirming(r.Name, kids, kids[:d.int(len(kids))], pick(d, "a", "b", "c"))
+	c.Sets[0].Key = k
+	return c
 }
 
 // ada is the first admin, with a signer's role on some keys.
@@ -289,7 +333,7 @@ func (d *driver) command(body command.Body) *command.Command {
 	d.now = d.now.Add(pick(d, 1, lifecycle.Minute, lifecycle.Hour, 5*lifecycle.Hour))
 	h := command.Header{At: d.now, Actor: ledgertest.Admin, Node: d.nodes[0]}
 	switch body.(type) {
-	case *command.RecordFenced, *command.RecordSettled:
+	case *command.RecordFenced, *command.RecordSettled, *command.RecordConfirmations, *command.LapseConfirmations:
 		if !d.flip(20) {
 			h.Actor = "system"
 		}

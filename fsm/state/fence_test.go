@@ -177,6 +177,8 @@ func TestWideningOpensNoFence(t *testing.T) {
 		withdrawNow(w), destroyAt(1, w.l.Clock().At().Add(30*lifecycle.Day)), &command.MarkCheckpoint{},
 		&command.ReportSeal{Node: w.nodes[0], ID: "0011223344556677", By: "root", SealedAt: 5}, &command.LiftSeal{Node: w.nodes[0], ID: "0011223344556677"},
 		&command.RotateGossipKey{Digest: bytes.Repeat([]byte{7}, 32)},
+		w.registering(verifier(eu, lifecycle.Required, 2, ci)), w.enrolling(eu, "token-0042"), &command.UpdateConsumer{Consumer: verifier(eu, lifecycle.Observer, 2, ci)},
+		&command.WaiveConsumer{Consumer: eu, Key: ci, Version: 1, Gate: lifecycle.GateWithdraw, Until: w.now().Add(lifecycle.Day), Comment: "down"},
 	} {
 		w.ok(body)
 		if open := w.l.View().OpenFences(); len(open) != 0 {

@@ -45,6 +45,8 @@ func FuzzApply(f *testing.F) {
 	w.ok(w.opening(1, resume(2)))
 	w.ok(w.opening(2, resume(2)))
 	w.approvedBy(2, "alice")
+	w.ok(w.registering(verifier(eu, lifecycle.Required, 1, ci)))
+	w.says(confirming(eu, w.kids(2), nil, "web-1"))
 	rows, next := w.l.Rows(), w.l.View().Position().Index+1
 	for _, b := range []command.Body{genesis(), newKey("other", w.nodes...), &command.PrepareVersion{Key: ci, Version: 3, Instances: intents(ci, 3, w.nodes...)},
 		bind(ci, 2, w.nodes[0]), report(w.nodes[0], 2, lifecycle.Lost), publish(2), activate(2), early(1), suspend(2), resume(2), deactivate(2), withdraw(1),
@@ -61,7 +63,7 @@ func FuzzApply(f *testing.F) {
 		w.execution(2, resume(2)), w.execution(1, resume(2)), &command.ExpireProposals{IDs: []string{pid(1)}}, &command.BreakGlass{Plan: command.PlanOf(resume(2)), Reason: "fire"}} {
 		cmd := w.request(uuid(w.l.Clock().At(), 1), "x", b)
 		switch b.(type) {
-		case *command.RecordFenced, *command.RecordSettled:
+		case *command.RecordFenced, *command.RecordSettled, *command.RecordConfirmations, *command.LapseConfirmations:
 			cmd.Header.Actor = "system"
 		}
 		cmd.Header.Reads = []command.RowRef{state.RefKey(w.l.View().Key(ci))}
