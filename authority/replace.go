@@ -3,6 +3,7 @@ package authority
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/chancery-project/chancery/authority/access"
 	"github.com/chancery-project/chancery/fsm/command"
@@ -103,4 +104,54 @@ func holderGone(v *state.View, k *lifecycle.Key, reason lifecycle.Reason) error 
 	}
 	return refuse(string(state.NotReady), fmt.Sprintf("chancery key revoke %s --reason %s, then make a key of another name on a node that signs: chancery key create NAME --custody singleton --node NODE", k.ID, reason),
 		"nothing was changed: %s is held by node %s alone, which is %s and can make no new version", k.ID, name, is)
+}
+
+// Exchanged are the versions that a replacement ended, and the one that it made.
+func Exchanged(o state.Outcome) (old []uint64, made uint64) {
+	last := len(o.Versions) - 1
+	if last < 0 {
+		return nil, 0
+	}
+	return o.Versions[:last:last], o.Versions[last]
+}
+
+// Confirmation is how far those who verify have followed a replacement. Nothing waits
+// for them: it says who still has to be called.
+type Confirmation struct {
+	At       lifecycle.Instant // since when every required consumer has followed; 0 = some have not
+	Missing  []state.Holdout   // required consumers that have not loaded the new version, or still have an old one
+	Trusting []state.Holdout   // of any class: they may accept a signature of an old version still
+}
+
+// ConfirmationOf a replacement, by the log's clock.
+func ConfirmationOf(v *state.View, o state.Outcome) Confirmation {
+	old, made := Exchanged(o)
+	now := v.Clock()
+	c := Confirmation{Trusting: v.StillTrusting(o.Key, old, now)}
+	ver := v.Version(o.Key, made)
+	if ver == nil || ver.PublishedAt == 0 {
+		return c
+	}
+	for _, h := range c.Trusting {
+		if h.Consumer.Class == lifecycle.Required {
+			c.Missing = append(c.Missing, h)
+		}
+	}
+	for _, h := range v.Holdouts(o.Key, lifecycle.GateActivate, made, now) {
+		if !slices.ContainsFunc(c.Missing, func(m state.Holdout) bool { return m.Consumer.Name == h.Consumer.Name }) {
+			c.Missing = append(c.Missing, h)
+		}
+	}
+	if len(c.Missing) > 0 {
+		return c
+	}
+	c.At = ver.PublishedAt
+	for _, r := range v.RequiredOf(o.Key, lifecycle.GateActivate, made, now) {
+		for _, conf := range v.ConfirmationsOf(r.Consumer.Name, o.Key) {
+			if conf.Standing(now) {
+				c.At = max(c.At, conf.FirstAt)
+			}
+		}
+	}
+	return c
 }

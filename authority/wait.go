@@ -20,10 +20,11 @@ const (
 	Fenced    Level = "fenced"    // no correct node releases a signature with the right that was withdrawn
 	Settled   Level = "settled"   // and no client of ours accepts one that was on its way then
 	Destroyed Level = "destroyed" // every private key of the version is erased, with evidence
+	Confirmed Level = "confirmed" // every required consumer has let go of the old versions and loaded the new one
 )
 
 // AllLevels are the levels there are.
-var AllLevels = []Level{Committed, Approved, Prepared, Published, Activated, Fenced, Settled, Destroyed}
+var AllLevels = []Level{Committed, Approved, Prepared, Published, Activated, Fenced, Settled, Destroyed, Confirmed}
 
 // Levels are the levels a command of a kind can pass through, in order. Those that
 // end with their entry have only the first.
@@ -32,7 +33,7 @@ func Levels(k command.Kind) []Level {
 	case k == command.KindCreateKey, k == command.KindPrepareVersion:
 		return []Level{Committed, Prepared, Published, Activated}
 	case k == command.KindReplace:
-		return []Level{Committed, Fenced, Settled, Published, Activated}
+		return []Level{Committed, Fenced, Settled, Published, Activated, Confirmed}
 	case k == command.KindScheduleDestroy:
 		return []Level{Committed, Destroyed}
 	case Narrows(k):
@@ -163,7 +164,11 @@ func stands(v *state.View, o state.Outcome, l Level) (reached, over bool) {
 	p := ProgressOf(v, o.Key, number)
 	// A version that an older View does not know yet has not ended: this node is
 	// only behind.
-	return p.At(l) != 0, p.Ended && v.Version(o.Key, number) != nil
+	over = p.Ended && v.Version(o.Key, number) != nil
+	if l == Confirmed {
+		return ConfirmationOf(v, o).At != 0, over
+	}
+	return p.At(l) != 0, over
 }
 
 // fenceAt is when a fence reached a level, 0 = not yet.

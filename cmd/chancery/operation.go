@@ -31,11 +31,11 @@ func waitCommand() *cli.Command {
 			return err
 		}
 		return errors.Join(s.show(operationView(op)), err)
-	}, &cli.StringFlag{Name: "for", Value: wire.Committed, Usage: "committed, approved, prepared, published, active, fenced, settled or destroyed"})
+	}, &cli.StringFlag{Name: "for", Value: wire.Committed, Usage: "committed, approved, prepared, published, active, fenced, settled, confirmed or destroyed"})
 }
 
 // allLevels are the levels that some request reaches.
-var allLevels = []string{wire.Committed, wire.Approved, wire.Prepared, wire.Published, wire.Activated, wire.Fenced, wire.Settled, wire.Destroyed}
+var allLevels = []string{wire.Committed, wire.Approved, wire.Prepared, wire.Published, wire.Activated, wire.Fenced, wire.Settled, wire.Destroyed, wire.Confirmed}
 
 func operationsCommand() *cli.Command {
 	return group("operations", "requests of the last day and what became of them",
@@ -217,7 +217,7 @@ func operationView(op *wire.Operation) view {
 	for _, l := range []struct {
 		name string
 		at   *wire.Reached
-	}{{"committed", op.Committed}, {"prepared", op.Prepared}, {"active", op.Active}, {"fenced", op.Fenced}, {"settled", op.Settled}, {"destroyed", op.Destroyed}} {
+	}{{"committed", op.Committed}, {"prepared", op.Prepared}, {"active", op.Active}, {"fenced", op.Fenced}, {"settled", op.Settled}, {"confirmed", op.Confirmed}, {"destroyed", op.Destroyed}} {
 		if l.at != nil && !(op.Plan && l.at.WithinMS == 0) { // a plan has levels without a bound
 			v.pair(l.name, levelText(l.at))
 		}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -11,7 +12,7 @@ import (
 )
 
 // replaceLevels are the levels that an emergency reaches.
-var replaceLevels = append(fenceLevels[:len(fenceLevels):len(fenceLevels)], wire.Published, wire.Activated)
+var replaceLevels = append(fenceLevels[:len(fenceLevels):len(fenceLevels)], wire.Published, wire.Activated, wire.Confirmed)
 
 func replaceCommand() *cli.Command {
 	return changing("replace", "NAME", "in an emergency: revoke and re-issue in one act", replaceKey,
@@ -20,7 +21,7 @@ func replaceCommand() *cli.Command {
 		&cli.StringFlag{Name: "reason", Usage: fmt.Sprint(lifecycle.Reasons)},
 		&cli.StringFlag{Name: "compromised-since", Usage: "RFC 3339 time, with a compromise reason"},
 		&cli.BoolFlag{Name: "distrust", Usage: "out of the trust set at once, whatever the reason"},
-		&cli.StringFlag{Name: "wait", Usage: "committed; fenced: no node signs with the old versions any more; settled; published; active: the new one signs", DefaultText: "fenced and active"},
+		&cli.StringFlag{Name: "wait", Usage: "committed; fenced: no node signs with the old versions any more; settled; published; active: the new one signs; confirmed: by every required consumer", DefaultText: "fenced and active"},
 		commentFlag(),
 	)
 }
@@ -86,8 +87,8 @@ func radiusPairs(v *view, op *wire.Operation) {
 	}
 }
 
-func consumerText(c *wire.Consumer) string {
-	text := fmt.Sprintf("%s (%s) of %s", c.Name, c.Class, c.Owner)
+func consumerText(c *wire.Dependent) string {
+	text := fmt.Sprintf("%s (%s) of %s", c.Name, c.Class, strings.TrimSpace(c.Owner+" "+c.Contact))
 	if c.LastSeenAt != 0 {
 		return text + ", last seen " + when(c.LastSeenAt)
 	}

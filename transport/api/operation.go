@@ -161,11 +161,12 @@ func (a *API) progress(op *wire.Operation, v *state.View, k command.Kind, levels
 
 // revoked says what a revocation means for those who verify.
 func (a *API) revoked(op *wire.Operation, v *state.View, id lifecycle.KeyID, at lifecycle.Instant) {
-	op.Nodes, op.StillTrusting = []wire.NodeOutcome{}, []wire.Consumer{}
+	op.Nodes, op.StillTrusting = []wire.NodeOutcome{}, []wire.Dependent{}
 	k := v.Key(id)
 	if k == nil {
 		return
 	}
+	op.StillTrusting = dependents(v.StillTrusting(id, distrusted(v, id, op.Versions), v.Clock()))
 	op.Published = publishedAt(k, at)
 	switch {
 	case k.Active == 0 && op.Reason.IsCompromise():
@@ -396,7 +397,7 @@ func (c *call) plan(v *state.View, a asked, r authority.Result) *wire.Operation 
 		if a.kind == command.KindReplace {
 			op.Versions, op.NewVersion = exchangedVersions(r.Outcome)
 		}
-		op.Nodes, op.StillTrusting = []wire.NodeOutcome{}, []wire.Consumer{}
+		op.Nodes, op.StillTrusting = []wire.NodeOutcome{}, []wire.Dependent{}
 		op.Published = &wire.PublishedAt{WithinMS: int64(k.Policy.LongestCached())}
 		op.BlastRadius = c.blastRadius(v, k, op.Versions, a.since.Instant())
 	}

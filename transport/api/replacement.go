@@ -28,11 +28,8 @@ func (c *call) replaceKey(in *wire.Replace) (any, error) {
 
 // exchangedVersions are those that a replacement ends, and the one that it makes.
 func exchangedVersions(o state.Outcome) (old []uint64, made uint64) {
-	last := len(o.Versions) - 1
-	if last < 0 {
-		return []uint64{}, 0
-	}
-	return notNone(o.Versions[:last:last]), o.Versions[last]
+	old, made = authority.Exchanged(o)
+	return notNone(old), made
 }
 
 // replaced fills in how far a replacement has come: the end of the old versions, and
@@ -40,7 +37,7 @@ func exchangedVersions(o state.Outcome) (old []uint64, made uint64) {
 // together; Reached is the last level before which none is missing.
 func (a *API) replaced(op *wire.Operation, v *state.View, levels []authority.Level, at lifecycle.Instant, o state.Outcome) {
 	op.Versions, op.NewVersion = exchangedVersions(o)
-	op.Nodes, op.StillTrusting = []wire.NodeOutcome{}, []wire.Consumer{}
+	op.Nodes = []wire.NodeOutcome{}
 	if f := v.Fence(o.Index); f != nil {
 		a.withdrawn(op, v, f, at)
 	}
@@ -53,9 +50,14 @@ func (a *API) replaced(op *wire.Operation, v *state.View, levels []authority.Lev
 		op.Active = &wire.Reached{At: wire.Time(p.ActiveAt), MS: max(0, int64(p.ActiveAt-at))}
 	}
 	a.joining(op, v, o.Key, at)
+	conf := authority.ConfirmationOf(v, o)
+	op.StillTrusting, op.Confirmed = dependents(conf.Trusting), &wire.Reached{}
+	if conf.At != 0 {
+		op.Confirmed = &wire.Reached{At: wire.Time(conf.At), MS: max(0, int64(conf.At-at))}
+	}
 	op.Reached, op.Complete = wire.Committed, true
 	for _, l := range levels[1:] {
-		if !op.Has(string(l)) && !(p.Ended && slices.Contains([]authority.Level{authority.Published, authority.Activated}, l)) {
+		if past := p.Ended && l != authority.Fenced && l != authority.Settled; !op.Has(string(l)) && !past {
 			op.Complete = false
 			break
 		}
@@ -66,6 +68,13 @@ func (a *API) replaced(op *wire.Operation, v *state.View, levels []authority.Lev
 		if k := v.Key(o.Key); k != nil {
 			op.WaitsFor = rotationView(v, k, lifecycle.Instant(a.Clock().UnixMilli())).WaitsFor
 		}
+	}
+	if p.Ended {
+		return
+	}
+	for _, h := range conf.Missing {
+		op.WaitsFor = append(op.WaitsFor, wire.Blocker{Kind: "consumer", Name: h.Consumer.Name, Owner: h.Consumer.Owner, Since: wire.Time(h.LastAt),
+			Hint: "chancery consumer show " + h.Consumer.Name})
 	}
 }
 

@@ -189,7 +189,7 @@ type Revoke struct {
 // Replace ends versions of a key and makes the next one in their place, in one act.
 // Nothing named = all of them; whatever waits to be activated goes too. Emergency must
 // be true: nothing is waited for, neither the lead nor those who verify. Wait levels:
-// committed, fenced (the default), settled, published, active.
+// committed, fenced (the default), settled, published, active, confirmed.
 type Replace struct {
 	Emergency        bool             `json:"emergency"`
 	Versions         []uint64         `json:"versions,omitempty"`

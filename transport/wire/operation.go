@@ -5,8 +5,8 @@ import "github.com/chancery-project/chancery/fsm/lifecycle"
 // Levels that an operation reaches. Which ones it passes through depends on its
 // verb: create and rotate go committed, prepared, published, active; destroy
 // committed, destroyed; whatever takes a right to sign away committed, fenced,
-// settled; replace these and published and active of the new version, each with a time
-// of its own; everything else is done when it is committed.
+// settled; replace these and published, active and confirmed of the new version, each
+// with a time of its own; everything else is done when it is committed.
 const (
 	Committed = "committed"
 	Prepared  = "prepared"  // every instance that the policy requires is ready
@@ -15,6 +15,7 @@ const (
 	Fenced    = "fenced"  // no correct node releases a signature with the right that was withdrawn
 	Settled   = "settled" // and no client accepts one that was on its way then
 	Destroyed = "destroyed"
+	Confirmed = "confirmed" // every required consumer has let go of the old versions and loaded the new one
 )
 
 // Approved is the level of people: what needs approvals has got them and was carried
@@ -47,8 +48,9 @@ type Operation struct {
 	Settled          *Reached         `json:"settled,omitempty"`
 	Destroyed        *Reached         `json:"destroyed,omitempty"`
 	Published        *PublishedAt     `json:"published,omitempty"`
+	Confirmed        *Reached         `json:"confirmed,omitempty"`
 	Nodes            []NodeOutcome    `json:"nodes,omitzero"`
-	StillTrusting    []Consumer       `json:"consumers_still_trusting,omitzero"`
+	StillTrusting    []Dependent       `json:"consumers_still_trusting,omitzero"`
 	BlastRadius      *BlastRadius     `json:"blast_radius,omitempty"` // plan only
 	WaitsFor         []Blocker        `json:"waits_for,omitempty"`
 	Effects          []string         `json:"effects,omitempty"`  // plan only: one sentence each
@@ -126,17 +128,20 @@ func (o *Operation) Missing() (out []NodeOutcome) {
 	return out
 }
 
-// Consumer is a registered verifier.
-type Consumer struct {
+// Dependent is a registered verifier of a key, as those see it who change the key.
+type Dependent struct {
 	Name       string `json:"name"`
 	Class      string `json:"class"`
 	Owner      string `json:"owner"`
-	LastSeenAt Time   `json:"last_seen_at"`
+	Contact    string `json:"contact,omitempty"`
+	LastSeenAt Time   `json:"last_seen_at"` // its last confirmation for the key; null = it never confirmed
+	Expect     int    `json:"expect,omitempty"`
+	Have       int    `json:"have"` // still trusting: instances that have confirmed to be without
 }
 
 // BlastRadius is who and what a revocation would touch.
 type BlastRadius struct {
-	Consumers       []Consumer `json:"consumers"`
+	Consumers       []Dependent `json:"consumers"`
 	Certificates    int        `json:"certificates"`
 	SignaturesSince uint64     `json:"signatures_since"`
 	Complete        bool       `json:"complete"`          // false: some of it is not known
@@ -165,6 +170,8 @@ func (o *Operation) Has(level string) bool {
 		return at(o.Settled)
 	case Destroyed:
 		return at(o.Destroyed)
+	case Confirmed:
+		return at(o.Confirmed)
 	}
 	return false
 }

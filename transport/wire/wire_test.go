@@ -52,7 +52,7 @@ func TestNullsAndLists(t *testing.T) {
 	if err := json.Unmarshal([]byte(`{"items":[],"next":null}`), &l); err != nil || l.Next != "" {
 		t.Errorf("list = %+v, %v", l, err)
 	}
-	b, _ = json.Marshal(Operation{Verb: "revoke", Nodes: []NodeOutcome{}, StillTrusting: []Consumer{}})
+	b, _ = json.Marshal(Operation{Verb: "revoke", Nodes: []NodeOutcome{}, StillTrusting: []Dependent{}})
 	for _, want := range []string{`"nodes":[]`, `"consumers_still_trusting":[]`, `"reached":""`} {
 		if !strings.Contains(string(b), want) {
 			t.Errorf("operation %s lacks %s", b, want)
