@@ -7,7 +7,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/chancery-project/chancery/fsm/command"
 	"github.com/chancery-project/chancery/fsm/ledger/ledgertest"
 	"github.com/chancery-project/chancery/fsm/lifecycle"
 	"github.com/chancery-project/chancery/transport/wire"
@@ -63,7 +65,7 @@ func TestReplaceLevelByLevel(t *testing.T) {
 		t.Errorf("fenced = %+v", op)
 	}
 	n.ledger.HoldSettling(false)
-	if op, r = show("?wait=settled"); op.Reached != wire.Activated || !op.Complete || op.Settled.At == 0 {
+	if op, r = show("?wait=settled"); op.Reached != wire.Confirmed || !op.Complete || op.Settled.At == 0 {
 		t.Errorf("all is done but for a node that is away = %d %s", r.status, r.body)
 	}
 	if op, r = ask(""); r.header.Get(wire.HeaderReplayed) != "true" || !op.Complete || op.NewVersion != 2 || n.ledger.View().Key("ci").Newest != 2 {
@@ -145,5 +147,85 @@ func TestReplaceRefused(t *testing.T) {
 	get[wire.Operation](t, n.ask("admin", "POST", path, replaceCI))
 	if e := refused(t, n.ask("admin", "POST", path, replaceCI), wire.AlreadyReplaced); !strings.Contains(e.Hint, "--version 2") {
 		t.Errorf("a second alarm: %+v", e)
+	}
+}
+
+// register makes a consumer of ci with one instance.
+func (n *node) register(name string, class lifecycle.ConsumerClass) {
+	n.t.Helper()
+	n.ledger.Must(n.t, &command.RegisterConsumer{
+		Consumer: command.ConsumerRecord{Name: name, Owner: "o@example.com", Contact: "phone 1", Class: class, Expect: 1,
+			Keys: []lifecycle.KeyID{"ci"}, Lifetime: lifecycle.Day},
+		Enrolment: command.Enrolment{Hash: make([]byte, 32), ExpiresAt: n.clock.At().Add(lifecycle.Day)}})
+}
+
+// confirm lets a consumer say that it has loaded the public keys of one version, proven.
+func (n *node) confirm(consumer string, version uint64) {
+	n.t.Helper()
+	n.clock.Advance(time.Millisecond)
+	set := command.LoadedSet{Key: "ci", Digest: "sha256:" + strings.Repeat("ab", 32)}
+	var proven []uint64
+	for _, i := range n.ledger.View().Instances("ci", version) {
+		if i.KID != "" {
+			set.KIDs, proven = append(set.KIDs, i.KID), append(proven, uint64(len(proven)))
+		}
+	}
+	slices.Sort(set.KIDs)
+	cmd := n.ledger.Command(&command.RecordConfirmations{Sets: []command.LoadedSet{set}, Items: []command.ConfirmationItem{{Consumer: consumer, Instance: "one", Proven: proven}}})
+	cmd.Header.Actor = "system"
+	if o, err := n.ledger.Propose(context.Background(), cmd); err != nil || !o.OK() || o.Groups[0].Code != "" {
+		n.t.Fatalf("confirm: %+v, %v", o, err)
+	}
+}
+
+func names(list []wire.Dependent) (out []string) {
+	for _, d := range list {
+		out = append(out, d.Name)
+	}
+	return out
+}
+
+// TestWhoStillTrusts: consumers delay nothing, and it is told who has to be called.
+func TestWhoStillTrusts(t *testing.T) {
+	n := start(t)
+	n.create(createCI)
+	n.register("deploy", lifecycle.Required)
+	n.register("mirror", lifecycle.Advisory)
+	n.confirm("deploy", 1)
+	path := wire.Path(wire.PathReplace, "ci")
+	plan := get[wire.Operation](t, n.ask("admin", "POST", path+"?plan=true", replaceCI))
+	if b := plan.BlastRadius.Consumers; len(b) != 2 || b[0].Name != "deploy" || b[0].Class != "required" || b[0].Owner != "o@example.com" || b[0].Contact == "" || b[0].LastSeenAt == 0 || b[1].LastSeenAt != 0 {
+		t.Errorf("blast radius = %+v", b)
+	}
+	id := newID()
+	get[wire.Operation](t, n.ask("admin", "POST", path, replaceCI, wire.HeaderRequestID, id))
+	n.bind("ci", 2)
+	show := func(query string) wire.Operation {
+		t.Helper()
+		return get[wire.Operation](t, n.ask("admin", "GET", wire.Path(wire.PathOperation, id)+query, nil))
+	}
+	op := show("?wait=active")
+	if fmt.Sprint(names(op.StillTrusting)) != "[deploy mirror]" || op.Active.At == 0 || op.Confirmed.At != 0 || op.Complete || op.Reached != wire.Activated {
+		t.Errorf("nobody has followed: %+v", op)
+	}
+	if w := op.WaitsFor; len(w) != 1 || w[0].Kind != "consumer" || w[0].Name != "deploy" || w[0].Owner != "o@example.com" || w[0].Since == 0 {
+		t.Errorf("waits for %+v", w)
+	}
+	if r := n.ask("admin", "GET", wire.Path(wire.PathOperation, id)+"?wait=confirmed&within=30ms", nil); r.status != http.StatusAccepted {
+		t.Errorf("confirmed by nobody = %d %s", r.status, r.body)
+	}
+	n.confirm("deploy", 2)
+	if op = show("?wait=confirmed"); op.Confirmed.At == 0 || op.Confirmed.At < op.Active.At || !op.Complete || op.Reached != wire.Confirmed || fmt.Sprint(names(op.StillTrusting)) != "[mirror]" || len(op.WaitsFor) != 0 {
+		t.Errorf("whoever is required has followed: %+v", op)
+	}
+
+	op = get[wire.Operation](t, n.ask("admin", "POST", wire.Path(wire.PathRevoke, "ci"), revokeCI))
+	if fmt.Sprint(names(op.StillTrusting)) != "[deploy mirror]" {
+		t.Errorf("a revocation = %+v", op.StillTrusting)
+	}
+	n.create(wire.CreateKey{Name: "ci-2", Purpose: lifecycle.ForArtifact, Alg: lifecycle.ES256, Owner: "o", BusinessReason: "r"})
+	op = get[wire.Operation](t, n.ask("admin", "POST", wire.Path(wire.PathRevoke, "ci-2"), revokeCI))
+	if op.StillTrusting == nil || len(op.StillTrusting) != 0 {
+		t.Errorf("nobody depends on it: %+v", op.StillTrusting)
 	}
 }

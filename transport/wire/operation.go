@@ -50,7 +50,7 @@ type Operation struct {
 	Published        *PublishedAt     `json:"published,omitempty"`
 	Confirmed        *Reached         `json:"confirmed,omitempty"`
 	Nodes            []NodeOutcome    `json:"nodes,omitzero"`
-	StillTrusting    []Dependent       `json:"consumers_still_trusting,omitzero"`
+	StillTrusting    []Dependent      `json:"consumers_still_trusting,omitzero"`
 	BlastRadius      *BlastRadius     `json:"blast_radius,omitempty"` // plan only
 	WaitsFor         []Blocker        `json:"waits_for,omitempty"`
 	Effects          []string         `json:"effects,omitempty"`  // plan only: one sentence each
@@ -142,10 +142,10 @@ type Dependent struct {
 // BlastRadius is who and what a revocation would touch.
 type BlastRadius struct {
 	Consumers       []Dependent `json:"consumers"`
-	Certificates    int        `json:"certificates"`
-	SignaturesSince uint64     `json:"signatures_since"`
-	Complete        bool       `json:"complete"`          // false: some of it is not known
-	Unknown         []string   `json:"unknown,omitempty"` // what, a sentence each
+	Certificates    int         `json:"certificates"`
+	SignaturesSince uint64      `json:"signatures_since"`
+	Complete        bool        `json:"complete"`          // false: some of it is not known
+	Unknown         []string    `json:"unknown,omitempty"` // what, a sentence each
 }
 
 // Has reports whether the operation has reached a level. A later level implies
