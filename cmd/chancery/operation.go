@@ -35,7 +35,7 @@ func waitCommand() *cli.Command {
 }
 
 // allLevels are the levels that some request reaches.
-var allLevels = []string{wire.Committed, wire.Approved, wire.Prepared, wire.Published, wire.Activated, wire.Fenced, wire.Settled, wire.Destroyed, wire.Confirmed}
+var allLevels = []string{wire.Committed, wire.Approved, wire.Prepared, wire.Published, wire.Activated, wire.Fenced, wire.Settled, wire.Destroyed, wire.AllConfirmed}
 
 func operationsCommand() *cli.Command {
 	return group("operations", "requests of the last day and what became of them",

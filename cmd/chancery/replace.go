@@ -12,7 +12,7 @@ import (
 )
 
 // replaceLevels are the levels that an emergency reaches.
-var replaceLevels = append(fenceLevels[:len(fenceLevels):len(fenceLevels)], wire.Published, wire.Activated, wire.Confirmed)
+var replaceLevels = append(fenceLevels[:len(fenceLevels):len(fenceLevels)], wire.Published, wire.Activated, wire.AllConfirmed)
 
 func replaceCommand() *cli.Command {
 	return changing("replace", "NAME", "in an emergency: revoke and re-issue in one act", replaceKey,

@@ -65,7 +65,7 @@ func TestReplaceLevelByLevel(t *testing.T) {
 		t.Errorf("fenced = %+v", op)
 	}
 	n.ledger.HoldSettling(false)
-	if op, r = show("?wait=settled"); op.Reached != wire.Confirmed || !op.Complete || op.Settled.At == 0 {
+	if op, r = show("?wait=settled"); op.Reached != wire.AllConfirmed || !op.Complete || op.Settled.At == 0 {
 		t.Errorf("all is done but for a node that is away = %d %s", r.status, r.body)
 	}
 	if op, r = ask(""); r.header.Get(wire.HeaderReplayed) != "true" || !op.Complete || op.NewVersion != 2 || n.ledger.View().Key("ci").Newest != 2 {
@@ -215,7 +215,7 @@ func TestWhoStillTrusts(t *testing.T) {
 		t.Errorf("confirmed by nobody = %d %s", r.status, r.body)
 	}
 	n.confirm("deploy", 2)
-	if op = show("?wait=confirmed"); op.Confirmed.At == 0 || op.Confirmed.At < op.Active.At || !op.Complete || op.Reached != wire.Confirmed || fmt.Sprint(names(op.StillTrusting)) != "[mirror]" || len(op.WaitsFor) != 0 {
+	if op = show("?wait=confirmed"); op.Confirmed.At == 0 || op.Confirmed.At < op.Active.At || !op.Complete || op.Reached != wire.AllConfirmed || fmt.Sprint(names(op.StillTrusting)) != "[mirror]" || len(op.WaitsFor) != 0 {
 		t.Errorf("whoever is required has followed: %+v", op)
 	}
 

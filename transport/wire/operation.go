@@ -8,14 +8,14 @@ import "github.com/chancery-project/chancery/fsm/lifecycle"
 // settled; replace these and published, active and confirmed of the new version, each
 // with a time of its own; everything else is done when it is committed.
 const (
-	Committed = "committed"
-	Prepared  = "prepared"  // every instance that the policy requires is ready
-	Published = "published" // the public keys are in the trust set
-	Activated = "active"
-	Fenced    = "fenced"  // no correct node releases a signature with the right that was withdrawn
-	Settled   = "settled" // and no client accepts one that was on its way then
-	Destroyed = "destroyed"
-	Confirmed = "confirmed" // every required consumer has let go of the old versions and loaded the new one
+	Committed    = "committed"
+	Prepared     = "prepared"  // every instance that the policy requires is ready
+	Published    = "published" // the public keys are in the trust set
+	Activated    = "active"
+	Fenced       = "fenced"  // no correct node releases a signature with the right that was withdrawn
+	Settled      = "settled" // and no client accepts one that was on its way then
+	Destroyed    = "destroyed"
+	AllConfirmed = "confirmed" // every required consumer has let go of the old versions and loaded the new one
 )
 
 // Approved is the level of people: what needs approvals has got them and was carried
@@ -170,7 +170,7 @@ func (o *Operation) Has(level string) bool {
 		return at(o.Settled)
 	case Destroyed:
 		return at(o.Destroyed)
-	case Confirmed:
+	case AllConfirmed:
 		return at(o.Confirmed)
 	}
 	return false
