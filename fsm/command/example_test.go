@@ -99,6 +99,7 @@ func examples() []Body {
 		&BeginErasure{Key: "ci", Version: 1},
 		&ConfirmErased{Key: "ci", Version: 1, Node: nodeA, Evidence: "C_DestroyObject, then two look-ups by CKA_ID"},
 		&SetPolicy{Key: "ci", Policy: policy, Owner: "platform", Reason: "audit 2026", ConfirmBy: 1798891200000, Labels: labels},
+		&ConfirmPurpose{Key: "ci", Reason: "signs build tokens", ConfirmBy: 1798891200000},
 		&AddPrincipal{Principal: admin, Replace: true},
 		&RevokePrincipal{Name: "ada"},
 		&AddToken{ID: "tok-0001", Principal: "ada", Hash: filled(0x55), Label: "laptop", ExpiresAt: 1767441600000},
@@ -112,6 +113,8 @@ func examples() []Body {
 			Items: []SignatureItem{{TBS: filled(0x77), Sig: filled(0x88)}, {TBS: filled(0x99), Sig: filled(0xaa)}}}}},
 		&ReportSeal{Node: nodeA, ID: "0011223344556677", Key: "ci", Reason: "laptop stolen", By: "root (uid 0)", SealedAt: 1767355200300},
 		&LiftSeal{Node: nodeA, ID: "0011223344556677"},
+		&ReportTally{Node: nodeA, Seq: 4411, Hash: filled(0x19), At: 1767355200400, More: true, Items: []TallyItem{
+			{Key: "ci", Version: 2, KID: kidA, Released: 18234, Open: 1, LastAt: 1767355200300}}},
 		&OpenProposal{ID: "p-00112233aabb", Plan: PlanOf(&ResumeVersion{Key: "ci", Version: 2, Comment: "false alarm"}), Reason: "the alarm was false", ExpiresAt: 1767614400000},
 		&Approve{Proposal: "p-00112233aabb", Signature: []byte("-----BEGIN SSH SIGNATURE-----\nU1NIU0lH\n-----END SSH SIGNATURE-----\n")},
 		&RejectProposal{Proposal: "p-00112233aabb", Comment: "not before the audit"},

@@ -112,3 +112,23 @@ func (c *SetPolicy) Check() error {
 	}
 	return text("business reason", c.Reason, false)
 }
+
+// ConfirmPurpose says that somebody has looked at why a key exists, and that it still
+// does. ConfirmBy is when somebody has to look again.
+type ConfirmPurpose struct {
+	Key       lifecycle.KeyID   `cbor:"1,keyasint"`
+	Reason    string            `cbor:"2,keyasint"` // the business reason as it stands now
+	ConfirmBy lifecycle.Instant `cbor:"3,keyasint"`
+}
+
+func (*ConfirmPurpose) Kind() Kind { return KindConfirmPurpose }
+
+func (c *ConfirmPurpose) Check() error {
+	if err := lifecycle.CheckName("key", string(c.Key)); err != nil {
+		return err
+	}
+	if c.ConfirmBy <= 0 || c.ConfirmBy > MaxInstant {
+		return fmt.Errorf("confirm_by %s is no wall time", c.ConfirmBy)
+	}
+	return text("business reason", c.Reason, true)
+}

@@ -36,6 +36,7 @@ const (
 	KindBeginErasure      Kind = 34
 	KindConfirmErased     Kind = 35
 	KindSetPolicy         Kind = 36
+	KindConfirmPurpose    Kind = 37
 
 	KindAddPrincipal    Kind = 50
 	KindRevokePrincipal Kind = 51
@@ -47,6 +48,7 @@ const (
 	KindRecordSignatures Kind = 62
 	KindReportSeal       Kind = 63
 	KindLiftSeal         Kind = 64
+	KindReportTally      Kind = 65
 
 	KindOpenProposal     Kind = 70
 	KindApprove          Kind = 71
@@ -122,6 +124,7 @@ var registry = map[Kind]struct {
 	KindBeginErasure:        {"BeginErasure", func() Body { return new(BeginErasure) }},
 	KindConfirmErased:       {"ConfirmErased", func() Body { return new(ConfirmErased) }},
 	KindSetPolicy:           {"SetPolicy", func() Body { return new(SetPolicy) }},
+	KindConfirmPurpose:      {"ConfirmPurpose", func() Body { return new(ConfirmPurpose) }},
 	KindAddPrincipal:        {"AddPrincipal", func() Body { return new(AddPrincipal) }},
 	KindRevokePrincipal:     {"RevokePrincipal", func() Body { return new(RevokePrincipal) }},
 	KindAddToken:            {"AddToken", func() Body { return new(AddToken) }},
@@ -131,6 +134,7 @@ var registry = map[Kind]struct {
 	KindRecordSignatures:    {"RecordSignatures", func() Body { return new(RecordSignatures) }},
 	KindReportSeal:          {"ReportSeal", func() Body { return new(ReportSeal) }},
 	KindLiftSeal:            {"LiftSeal", func() Body { return new(LiftSeal) }},
+	KindReportTally:         {"ReportTally", func() Body { return new(ReportTally) }},
 	KindOpenProposal:        {"OpenProposal", func() Body { return new(OpenProposal) }},
 	KindApprove:             {"Approve", func() Body { return new(Approve) }},
 	KindRejectProposal:      {"RejectProposal", func() Body { return new(RejectProposal) }},

@@ -27,6 +27,8 @@ const (
 	MaxFences        = 1024    // fences one entry records; what is over waits for the next
 	MaxGroups        = 256     // requests whose signatures one entry records
 	MaxGroupItems    = 1024    // signatures of one request; MaxEntryBytes bounds the sum
+	MaxTallies       = 2000    // instances one report counts; more goes into further entries
+	MaxReleased      = 1 << 53 // signatures of one instance: a million a second for centuries, and exact in JSON
 	MaxSeals         = 64      // seals remembered of one node; more is no incident but a mistake
 
 	MaxPlanBytes     = 64 << 10           // the command inside a proposal
@@ -41,6 +43,8 @@ const (
 	MaxIssueItems    = 256  // certificates one entry announces or records; MaxEntryBytes bounds the sum
 	MaxRevokeItems   = 1024 // certificates one entry revokes, releases or prunes
 	MaxCRLShards     = 1024 // of one instance's CRL; its full CRL is then a thousand times a shard's size
+
+	MaxConfirmAhead = 3 * 366 * lifecycle.Day // a purpose that nobody looks at for longer is nobody's
 
 	minLease      = lifecycle.Second      // below it one lost message stops a node from signing
 	maxLease      = lifecycle.Minute      // above it a revocation waits longer for an unreachable node than people do

@@ -38,6 +38,8 @@ const (
 	TableConsumers     Table = "consumers"     // name
 	TableDependents    Table = "dependents"    // key name, consumer -> consumer
 	TableConfirmations Table = "confirmations" // consumer, key name, instance label
+	TableSigned        Table = "signed"        // key name, version, node id: what the instance has signed
+	TableLedgers       Table = "ledgers"       // node id
 	TableOperations    Table = "operations"    // request id, principal
 	TableLog           Table = "log"           // leaf number; covered by the log root, not by the digest
 	TableLogHashes     Table = "loghashes"     // RFC 6962 stored-hash number; likewise
@@ -69,7 +71,7 @@ var Tables = []Table{TableMeta, TableCluster, TableNodes, TableKeys, TableVersio
 	TableConsumers, TableDependents, TableConfirmations,
 	TableIssuers, TableCACerts, TableProfiles, TableCRLs, TableResponders, TableTallies,
 	TableCertificates, TableCertDERs, TableRevoked, TableCertNames, TableCertRequesters, TableCertKeys, TableCertExpiry, TableCertIntents, TableCertRequests,
-	TableOperations, TableLog, TableLogHashes}
+	TableSigned, TableLedgers, TableOperations, TableLog, TableLogHashes}
 
 // Hot reports whether the table's rows are also kept decoded in memory.
 func (t Table) Hot() bool {

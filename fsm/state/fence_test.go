@@ -176,6 +176,7 @@ func TestWideningOpensNoFence(t *testing.T) {
 		}), terms(5000, 2000), newKey("other", w.nodes...),
 		withdrawNow(w), destroyAt(1, w.l.Clock().At().Add(30*lifecycle.Day)), &command.MarkCheckpoint{},
 		&command.ReportSeal{Node: w.nodes[0], ID: "0011223344556677", By: "root", SealedAt: 5}, &command.LiftSeal{Node: w.nodes[0], ID: "0011223344556677"},
+		w.tally(0, 7, 3), confirmPurpose(w, lifecycle.Day),
 		&command.RotateGossipKey{Digest: bytes.Repeat([]byte{7}, 32)},
 		w.registering(verifier(eu, lifecycle.Required, 2, ci)), w.enrolling(eu, "token-0042"), &command.UpdateConsumer{Consumer: verifier(eu, lifecycle.Observer, 2, ci)},
 		&command.WaiveConsumer{Consumer: eu, Key: ci, Version: 1, Gate: lifecycle.GateWithdraw, Until: w.now().Add(lifecycle.Day), Comment: "down"},

@@ -60,7 +60,7 @@ func FuzzApply(f *testing.F) {
 		&command.RotateGossipKey{Digest: bytes.Repeat([]byte{7}, 32)}, emergency(w, 3), pause(), unpause(), skip(1, lifecycle.GateWithdraw), rollBack(2), &command.NoteWaiting{Key: ci, Version: 2, For: "alice"},
 		&command.RecordSignatures{Node: w.nodes[0], Groups: []command.SignatureGroup{signed(ci, 2, w.instance(2, 0).KID, "bob", 2)}},
 		w.opening(3, resume(2)), w.approval(1, ed25519Key("alice")), &command.RejectProposal{Proposal: pid(1)}, &command.WithdrawProposal{Proposal: pid(1), Comment: "no"},
-		w.execution(2, resume(2)), w.execution(1, resume(2)), &command.ExpireProposals{IDs: []string{pid(1)}}, &command.BreakGlass{Plan: command.PlanOf(resume(2)), Reason: "fire"}} {
+		w.execution(2, resume(2)), w.execution(1, resume(2)), w.tally(0, 7, 3), confirmPurpose(w, lifecycle.Day), &command.ExpireProposals{IDs: []string{pid(1)}}, &command.BreakGlass{Plan: command.PlanOf(resume(2)), Reason: "fire"}} {
 		cmd := w.request(uuid(w.l.Clock().At(), 1), "x", b)
 		switch b.(type) {
 		case *command.RecordFenced, *command.RecordSettled, *command.RecordConfirmations, *command.LapseConfirmations:

@@ -89,6 +89,24 @@ func (x *tx) setPolicy(c *command.SetPolicy) Outcome {
 	return Outcome{Subject: string(k.ID), Key: k.ID}
 }
 
+func (x *tx) confirmPurpose(c *command.ConfirmPurpose) Outcome {
+	old := x.key(c.Key)
+	if old == nil {
+		return refuse(KeyNotFound, string(c.Key), "no such key")
+	}
+	if c.ConfirmBy <= x.now() {
+		return refuse(Invalid, string(c.Key), "the purpose is to be confirmed again by %s, which is past: it is %s", c.ConfirmBy, x.now())
+	}
+	if c.ConfirmBy > x.now().Add(command.MaxConfirmAhead) {
+		return refuse(Invalid, string(c.Key), "the purpose is to be confirmed again by %s: more than %s ahead nobody remembers it", c.ConfirmBy, command.MaxConfirmAhead)
+	}
+	k := *old
+	k.Reason, k.ConfirmBy = c.Reason, c.ConfirmBy
+	x.putKey(k)
+	x.record(Leaf{Kind: "key.confirmed", Key: k.ID, Before: old.ConfirmBy.String(), After: k.ConfirmBy.String(), Detail: fmt.Sprintf("owner %s: %s", k.Owner, k.Reason)})
+	return Outcome{Subject: string(k.ID), Key: k.ID}
+}
+
 // find returns the key and one of its versions.
 func (x *tx) find(id lifecycle.KeyID, n uint64) (*lifecycle.Key, *lifecycle.Version, Outcome) {
 	k := x.key(id)

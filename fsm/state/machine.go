@@ -224,6 +224,8 @@ func handle(x *tx, body command.Body) Outcome {
 		return x.confirmErased(c)
 	case *command.SetPolicy:
 		return x.setPolicy(c)
+	case *command.ConfirmPurpose:
+		return x.confirmPurpose(c)
 	case *command.AddPrincipal:
 		return x.addPrincipal(c)
 	case *command.RevokePrincipal:
@@ -242,6 +244,8 @@ func handle(x *tx, body command.Body) Outcome {
 		return x.reportSeal(c)
 	case *command.LiftSeal:
 		return x.liftSeal(c)
+	case *command.ReportTally:
+		return x.reportTally(c)
 	case *command.OpenProposal:
 		return x.openProposal(c)
 	case *command.Approve:

@@ -104,6 +104,10 @@ func newRow(t Table) any {
 		return new(lifecycle.Responder)
 	case TableTallies:
 		return new(lifecycle.CertTally)
+	case TableSigned:
+		return new(lifecycle.Tally)
+	case TableLedgers:
+		return new(lifecycle.LedgerHead)
 	case TableOperations:
 		return new(Operation)
 	}
@@ -152,6 +156,10 @@ func revision(row any) *uint64 {
 	case *lifecycle.Responder:
 		return &r.Rev
 	case *lifecycle.CertTally:
+		return &r.Rev
+	case *lifecycle.Tally:
+		return &r.Rev
+	case *lifecycle.LedgerHead:
 		return &r.Rev
 	case *Operation:
 		return &r.Rev
