@@ -188,13 +188,16 @@ func TestAllocateCRL(t *testing.T) {
 	p.no(state.Conflict, p.crlCommand(1, "other bytes"))
 	p.no(state.Conflict, p.crlCommand(3, "three"))
 	for what, change := range map[string]func(*command.AllocateCRL) state.Code{
-		"another node":     func(c *command.AllocateCRL) state.Code { c.Node = p.nodes[1]; return state.InstanceNotHere },
-		"an unknown kid":   func(c *command.AllocateCRL) state.Code { c.KID = otherKID("x"); return state.InstanceNotHere },
-		"an older state":   func(c *command.AllocateCRL) state.Code { c.AtIndex = 1; return state.Conflict },
-		"a later state":    func(c *command.AllocateCRL) state.Code { c.AtIndex += 1000; return state.Invalid },
-		"an earlier time":  func(c *command.AllocateCRL) state.Code { c.ThisUpdate -= 1000; return state.Conflict },
-		"a time far ahead": func(c *command.AllocateCRL) state.Code { c.ThisUpdate = p.now().Add(25 * lifecycle.Hour); return state.ClockAhead },
-		"a shard":          func(c *command.AllocateCRL) state.Code { c.Shard = 1; return state.Conflict },
+		"another node":    func(c *command.AllocateCRL) state.Code { c.Node = p.nodes[1]; return state.InstanceNotHere },
+		"an unknown kid":  func(c *command.AllocateCRL) state.Code { c.KID = otherKID("x"); return state.InstanceNotHere },
+		"an older state":  func(c *command.AllocateCRL) state.Code { c.AtIndex = 1; return state.Conflict },
+		"a later state":   func(c *command.AllocateCRL) state.Code { c.AtIndex += 1000; return state.Invalid },
+		"an earlier time": func(c *command.AllocateCRL) state.Code { c.ThisUpdate -= 1000; return state.Conflict },
+		"a time far ahead": func(c *command.AllocateCRL) state.Code {
+			c.ThisUpdate = p.now().Add(25 * lifecycle.Hour)
+			return state.ClockAhead
+		},
+		"a shard": func(c *command.AllocateCRL) state.Code { c.Shard = 1; return state.Conflict },
 	} {
 		c := p.crlCommand(2, "two")
 		if want := change(c); p.l.Do(t, c).Code != want {

@@ -140,7 +140,7 @@ func (p *pki) bindCA(n uint64, node int) *command.BindCACert {
 // leafForm is a certificate of corp's instance on node alpha.
 func (p *pki) leafForm(name string) form {
 	s := p.serial()
-	return form{serial: s, issuer: "corp CA " + lifecycle.ShortKID(p.kid(corp, 1, 0)), subject: name, spki: der(0x30, []byte("key of " + s.String())),
+	return form{serial: s, issuer: "corp CA " + lifecycle.ShortKID(p.kid(corp, 1, 0)), subject: name, spki: der(0x30, []byte("key of "+s.String())),
 		from: p.now(), to: p.now().Add(30 * lifecycle.Day)}
 }
 

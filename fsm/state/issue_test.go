@@ -260,7 +260,9 @@ func TestRightThatEndedBetween(t *testing.T) {
 		want  state.Code
 	}{
 		{"key compromised", func(p *pki, _ form) { p.ok(&command.Revoke{Key: corp, Reason: lifecycle.CACompromise}) }, state.KeyRevoked},
-		{"instance revoked", func(p *pki, _ form) { p.ok(&command.Revoke{Key: corp, Node: p.nodes[0], Reason: lifecycle.KeyCompromise}) }, state.InstanceNotHere},
+		{"instance revoked", func(p *pki, _ form) {
+			p.ok(&command.Revoke{Key: corp, Node: p.nodes[0], Reason: lifecycle.KeyCompromise})
+		}, state.InstanceNotHere},
 		{"suspended", func(p *pki, _ form) { p.ok(&command.SuspendVersion{Key: corp, Version: 1}) }, state.KeySuspended},
 		{"a successor took over", func(p *pki, _ form) {
 			p.ok(&command.PrepareVersion{Key: corp, Version: 2, Instances: intents(corp, 2, p.nodes...)})
