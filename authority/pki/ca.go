@@ -61,7 +61,20 @@ func NewCA(cert *x509.Certificate, alg lifecycle.Algorithm, links Links, chain .
 	parent := *cert
 	parent.PublicKey = nil
 	ca.parent = &parent
-	return ca, ca.shadow(append([]*x509.Certificate{cert}, chain...))
+	return ca, ca.shadow(append([]*x509.Certificate{cert}, constraining(chain)...))
+}
+
+// constraining cuts off what stands above the last certificate that constrains names:
+// it would only be verified, again and again.
+func constraining(chain []*x509.Certificate) []*x509.Certificate {
+	n := 0
+	for i, c := range chain {
+		if len(c.PermittedDNSDomains)+len(c.ExcludedDNSDomains)+len(c.PermittedIPRanges)+len(c.ExcludedIPRanges)+
+			len(c.PermittedEmailAddresses)+len(c.ExcludedEmailAddresses)+len(c.PermittedURIDomains)+len(c.ExcludedURIDomains) > 0 {
+			n = i + 1
+		}
+	}
+	return chain[:n]
 }
 
 // shadow rebuilds the chain with the throwaway key, so that a real verifier can judge

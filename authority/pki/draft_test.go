@@ -129,6 +129,18 @@ func TestRefusedOrders(t *testing.T) {
 	}
 }
 
+// TestConstraintsAbove are kept by the leaves of a CA that has none itself.
+func TestConstraintsAbove(t *testing.T) {
+	ca := rootWith(t, lifecycle.ES256, lifecycle.NameConstraints{PermittedDNS: []string{"corp.test"}}).issuing(t, lifecycle.ES256, nil)
+	for name, ok := range map[string]bool{"a.corp.test": true, "a.other.test": false} {
+		_, err := ca.Draft(Order{Request: request(t, keyOf(t, KeyP256), "", Names{DNS: []string{name}}), Requester: operator,
+			Profile: Builtin("server"), Serial: serial(t), Now: now})
+		if (err == nil) != ok {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 // TestRefusedCAs holds issuers to the path length and constraints of those above them.
 func TestRefusedCAs(t *testing.T) {
 	root := newRoot(t, lifecycle.ES256) // path length 1

@@ -135,8 +135,15 @@ func finish(t testing.TB, d *Draft, key crypto.Signer, alg lifecycle.Algorithm) 
 // newRoot makes a root and newIssuing an issuing CA below one, both through drafts.
 func newRoot(t testing.TB, alg lifecycle.Algorithm) *testCA {
 	t.Helper()
+	return rootWith(t, alg, lifecycle.NameConstraints{})
+}
+
+func rootWith(t testing.TB, alg lifecycle.Algorithm, names lifecycle.NameConstraints) *testCA {
+	t.Helper()
 	key := keyOf(t, algKey(alg))
-	d, err := DraftRoot(CAOrder{Terms: lifecycle.DefaultIssuerTerms(lifecycle.RootIssuer, "corp root"), Subject: "corp root",
+	terms := lifecycle.DefaultIssuerTerms(lifecycle.RootIssuer, "corp root")
+	terms.Names = names
+	d, err := DraftRoot(CAOrder{Terms: terms, Subject: "corp root",
 		SPKI: spkiOf(t, key.Public()), Serial: serial(t), Now: now}, alg)
 	if err != nil {
 		t.Fatal(err)
