@@ -15,6 +15,7 @@ import (
 type job struct {
 	Request
 	limit time.Duration // of its age
+	verb  string        // of its audit records; "" = key.sign
 	grounds
 	view  *state.View // that the grounds were found in
 	found state.Grounds
@@ -85,24 +86,21 @@ func (s *Signer) young(j *job) (now time.Duration, err error) {
 // look finds everything a signature rests on, in one View.
 func (s *Signer) look(v *state.View, r Request) (g grounds, err error) {
 	id := lifecycle.KeyID(r.Key)
-	g.caller = v.Principal(r.Caller.Principal)
-	if d := access.Decide(g.caller, access.KeySign, id); !d.Allowed {
-		return g, &authority.Denied{Why: d.Why}
-	}
-	if r.Caller.TokenID != "" {
-		if g.token = v.Token(r.Caller.TokenID); g.token == nil || g.token.RevokedAt != 0 {
-			return g, &authority.Denied{Why: "the token was revoked"}
+	if r.uphold == 0 {
+		if err := g.asks(v, r, id); err != nil {
+			return g, err
 		}
 	}
 	if g.key = v.Key(id); g.key == nil {
 		return g, refuse(string(state.KeyNotFound), "chancery key list", "there is no key %q", r.Key)
 	}
-	if d := access.DecideCaller(g.caller, g.key); !d.Allowed {
-		return g, &authority.Denied{Why: d.Why}
+	if g.caller != nil {
+		if d := access.DecideCaller(g.caller, g.key); !d.Allowed {
+			return g, &authority.Denied{Why: d.Why}
+		}
 	}
-	g.version = v.Version(id, g.key.Active)
-	if g.version == nil || !g.version.State.MaySign() {
-		return g, whyNotActive(v, g.key)
+	if err := g.find(v, r); err != nil {
+		return g, err
 	}
 	if g.key.Policy.Strict && s.Record == nil {
 		return g, refuse("not_available", "try another node", "%s is strict, and this node has no way to record its signatures", r.Key)
@@ -115,10 +113,38 @@ func (s *Signer) look(v *state.View, r Request) (g grounds, err error) {
 		return g, err
 	}
 	g.instance = v.Instance(id, g.version.Number, n.ID)
-	if g.instance == nil || !g.instance.MaySign(g.version) {
+	if g.instance == nil || !g.instance.MaySign(g.version) && (r.uphold == 0 || !g.instance.MayUphold(g.version)) {
 		return g, whyNotHere(v, g.key, g.version, g.instance, n)
 	}
 	return g, s.usable(g)
+}
+
+// asks finds who asks, and whether they may.
+func (g *grounds) asks(v *state.View, r Request, id lifecycle.KeyID) error {
+	g.caller = v.Principal(r.Caller.Principal)
+	if d := access.Decide(g.caller, access.KeySign, id); !d.Allowed {
+		return &authority.Denied{Why: d.Why}
+	}
+	if r.Caller.TokenID != "" {
+		if g.token = v.Token(r.Caller.TokenID); g.token == nil || g.token.RevokedAt != 0 {
+			return &authority.Denied{Why: "the token was revoked"}
+		}
+	}
+	return nil
+}
+
+// find finds the version to sign with: the active one, or the one to uphold.
+func (g *grounds) find(v *state.View, r Request) error {
+	if r.uphold == 0 {
+		if g.version = v.Version(g.key.ID, g.key.Active); g.version == nil || !g.version.State.MaySign() {
+			return whyNotActive(v, g.key)
+		}
+		return nil
+	}
+	if g.version = v.Version(g.key.ID, r.uphold); g.version == nil || !g.version.MayUphold() {
+		return refuse(string(state.NoActiveVersion), "chancery key show "+string(g.key.ID), "version %d of %s signs nothing any more", r.uphold, g.key.ID)
+	}
+	return nil
 }
 
 // usable asks what stands in no state: whether this node can use its instance now.

@@ -8,9 +8,7 @@ import (
 
 // Waiting is how many strict requests wait for an entry that is not on its way yet.
 func (s *Signer) Waiting() int {
-	s.notary.mu.Lock()
-	defer s.notary.mu.Unlock()
-	return len(s.notary.waiting)
+	return s.notary.groups.Waiting()
 }
 
 // Put records one request's signatures.

@@ -5,10 +5,8 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"runtime"
-	"sync"
-	"time"
 
+	"github.com/chancery-project/chancery/authority/gather"
 	"github.com/chancery-project/chancery/fsm/command"
 	"github.com/chancery-project/chancery/fsm/ledger"
 	"github.com/chancery-project/chancery/fsm/state"
@@ -38,111 +36,51 @@ const flights = 2
 // may exist, never that it was delivered.
 type notary struct {
 	record Record
-
-	mu      sync.Mutex // owns what follows
-	waiting []*deed
-	flying  int
+	groups gather.Gatherer[command.SignatureGroup, deed]
 }
 
-// deed is one request's group on its way.
+// deed is what became of one request's group.
 type deed struct {
-	ctx   context.Context
-	group command.SignatureGroup
-	done  chan struct{} // closed when index and err are set
 	index uint64
 	err   error
+}
+
+func newNotary(record Record) *notary {
+	n := &notary{record: record}
+	n.groups = gather.Gatherer[command.SignatureGroup, deed]{Carry: n.carry, Flights: flights, Items: entryGroups,
+		Weight: entryItems, Weigh: func(g command.SignatureGroup) int { return len(g.Items) }}
+	return n
 }
 
 // put records a group and returns the index of its entry. Whatever the error,
 // nothing may be released.
 func (n *notary) put(ctx context.Context, g command.SignatureGroup) (uint64, error) {
-	d := &deed{ctx: ctx, group: g, done: make(chan struct{})}
-	n.mu.Lock()
-	n.waiting = append(n.waiting, d)
-	fly := n.flying < flights
-	if fly {
-		n.flying++
+	d, err := n.groups.Put(ctx, g)
+	if err != nil {
+		return 0, notRecorded("it was not in the log in time: %v", err)
 	}
-	n.mu.Unlock()
-	if fly {
-		go n.fly()
-	}
-	select {
-	case <-d.done:
-		return d.index, d.err
-	case <-ctx.Done():
-		return 0, notRecorded("it was not in the log in time: %v", context.Cause(ctx))
-	}
+	return d.index, d.err
 }
 
-// fly takes what waits into entries until nothing does.
-func (n *notary) fly() {
-	for {
-		// One answer of the audit journal sets many requests free at once: let the
-		// others get here, so that the first entry does not carry one alone.
-		runtime.Gosched()
-		batch := n.take()
-		if batch == nil {
-			return
-		}
-		n.carry(batch)
-	}
-}
-
-// take removes from the queue what fits one entry and is still waited for; nil ends
-// the flight.
-func (n *notary) take() []*deed {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	var batch []*deed
-	items, taken := 0, 0
-	for _, d := range n.waiting {
-		if items += len(d.group.Items); len(batch) > 0 && (items > entryItems || len(batch) == entryGroups) {
-			break
-		}
-		taken++
-		if d.ctx.Err() == nil {
-			batch = append(batch, d)
-		}
-	}
-	clear(n.waiting[:taken])
-	if n.waiting = n.waiting[taken:]; len(n.waiting) == 0 {
-		n.waiting = nil
-	}
-	if batch == nil {
-		n.flying--
-	}
-	return batch
-}
-
-// carry brings one entry to the log and tells everybody what became of theirs.
-func (n *notary) carry(batch []*deed) {
-	groups := make([]command.SignatureGroup, len(batch))
-	var until time.Time // the last of them gives up
-	for i, d := range batch {
-		groups[i] = d.group
-		if t, ok := d.ctx.Deadline(); ok && t.After(until) {
-			until = t
-		}
-	}
-	ctx, cancel := context.WithDeadline(context.Background(), until)
+// carry brings one entry to the log and says what became of each group.
+func (n *notary) carry(ctx context.Context, groups []command.SignatureGroup) ([]deed, error) {
 	o, err := n.record(ctx, groups)
-	cancel()
 	switch {
 	case err != nil:
 		err = unrecorded(err)
 	case !o.OK():
 		err = notRecorded("%v", o.Err())
-	case len(o.Groups) != len(batch):
-		err = notRecorded("the leader answered for %d of %d requests", len(o.Groups), len(batch))
+	case len(o.Groups) != len(groups):
+		err = notRecorded("the leader answered for %d of %d requests", len(o.Groups), len(groups))
 	}
-	for i, d := range batch {
-		d.index, d.err = o.Index, err
+	deeds := make([]deed, len(groups))
+	for i := range deeds {
+		deeds[i] = deed{o.Index, err}
 		if err == nil && o.Groups[i].Code != "" {
-			d.err = refuse(string(o.Groups[i].Code), "chancery key show "+string(d.group.Key), "the log refuses the signature: %s: nothing was released", o.Groups[i].Detail)
+			deeds[i].err = refuse(string(o.Groups[i].Code), "chancery key show "+string(groups[i].Key), "the log refuses the signature: %s: nothing was released", o.Groups[i].Detail)
 		}
-		close(d.done)
 	}
+	return deeds, nil
 }
 
 // unrecorded says why a record may be missing. It hides the ledger's sentinels on

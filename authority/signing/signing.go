@@ -68,7 +68,7 @@ type Config struct {
 type Signer struct {
 	Config
 	gates    gates
-	notary   notary
+	notary   *notary
 	verified atomic.Uint64 // round robin for sampled verification
 
 	// Signatures, for metrics. Expired ones were released, and not written in time.
@@ -89,9 +89,7 @@ func New(c Config) *Signer {
 	if c.Sealed == nil {
 		c.Sealed = func(lifecycle.KeyID) *lifecycle.Seal { return nil }
 	}
-	s := &Signer{Config: c}
-	s.notary.record = c.Record
-	return s
+	return &Signer{Config: c, notary: newNotary(c.Record)}
 }
 
 // Request is what every signature is asked for with.
@@ -100,6 +98,8 @@ type Request struct {
 	ID         string        // UUIDv7, for the audit record
 	Key        string        // name
 	ReceivedAt time.Duration // reading of Config.Elapsed when the request arrived
+
+	uphold uint64 // version, when this node itself asks (Uphold); 0 = a caller does
 }
 
 // Input is one thing to sign: a message, or its digest with the hash's name.
@@ -242,7 +242,11 @@ func (j *job) record(kind audit.Kind, at time.Time, tbs []byte) audit.Record {
 	if len(sum) > sha512.Size384 || j.key.Alg.Hash() == lifecycle.NoHash {
 		sum = sha256Of(j.key.Alg, tbs)
 	}
-	return audit.Record{At: at, Kind: kind, Principal: j.Caller.Principal, Verb: "key.sign", Key: string(j.key.ID), Version: j.version.Number,
+	verb := j.verb
+	if verb == "" {
+		verb = "key.sign"
+	}
+	return audit.Record{At: at, Kind: kind, Principal: j.Caller.Principal, Verb: verb, Key: string(j.key.ID), Version: j.version.Number,
 		KID: j.instance.KID, RequestID: j.ID, Remote: j.Caller.Remote, Allowed: true, Digest: hex.EncodeToString(sum), Index: j.position().Index}
 }
 

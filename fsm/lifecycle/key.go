@@ -113,3 +113,15 @@ func (i *Instance) InTrustSet(v *Version) bool {
 func (i *Instance) MaySign(v *Version) bool {
 	return v.State.MaySign() && i.Condition == Ready && i.AdmittedAt != 0 && i.InTrustSet(v)
 }
+
+// MayUphold reports whether the version may sign what certificates it signed before
+// depend on: CRLs and OCSP delegates. It may when it signs nothing new any more, as long
+// as it is trusted.
+func (v *Version) MayUphold() bool {
+	return (v.State == Active || v.State == Deactivated) && !v.Distrusts()
+}
+
+// MayUphold reports whether the instance may do so, with v its version.
+func (i *Instance) MayUphold(v *Version) bool {
+	return v.MayUphold() && i.Condition == Ready && i.AdmittedAt != 0
+}

@@ -233,10 +233,10 @@ func (x *tx) mayUphold(node *lifecycle.Node, key lifecycle.KeyID, version uint64
 	if !o.OK() {
 		return o
 	}
-	if v.State != lifecycle.Active && v.State != lifecycle.Deactivated || v.Distrusts() {
+	if !v.MayUphold() {
 		return refuse(notActive(v), name, "the version is %s since %s", v.State, v.SinceAt)
 	}
-	if i := x.instance(key, version, node.ID); i == nil || i.KID != kid || i.Condition != lifecycle.Ready || i.AdmittedAt == 0 {
+	if i := x.instance(key, version, node.ID); i == nil || i.KID != kid || !i.MayUphold(v) {
 		return refuse(InstanceNotHere, name, "node %s cannot use its instance of this version", node.Name)
 	}
 	return Outcome{}
