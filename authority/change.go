@@ -9,6 +9,7 @@ import (
 	"github.com/chancery-project/chancery/authority/access"
 	"github.com/chancery-project/chancery/authority/audit"
 	"github.com/chancery-project/chancery/fsm/command"
+	"github.com/chancery-project/chancery/fsm/fault"
 	"github.com/chancery-project/chancery/fsm/ledger"
 	"github.com/chancery-project/chancery/fsm/lifecycle"
 	"github.com/chancery-project/chancery/fsm/state"
@@ -158,9 +159,11 @@ func (s *Service) carryOut(ctx context.Context, req Request, caller *lifecycle.P
 			o, fence = state.Rehearse(v, cmd)
 		}
 		if o.OK() && !req.DryRun {
+			fault.Reached(fault.WritePlanned)
 			if o, err = s.ledger.Propose(ctx, cmd); err != nil {
 				return Result{}, fmt.Errorf("propose %s: %w", cmd.Body.Kind(), err)
 			}
+			fault.Reached(fault.WriteAccepted)
 		}
 		if o.Code != state.Conflict {
 			break

@@ -11,6 +11,7 @@ import (
 	"github.com/chancery-project/chancery/authority/hsm"
 	"github.com/chancery-project/chancery/authority/publish"
 	"github.com/chancery-project/chancery/fsm/command"
+	"github.com/chancery-project/chancery/fsm/fault"
 	"github.com/chancery-project/chancery/fsm/ledger"
 	"github.com/chancery-project/chancery/fsm/lifecycle"
 	"github.com/chancery-project/chancery/fsm/state"
@@ -77,9 +78,11 @@ func (r *Reconciler) complete(ctx context.Context, view *state.View, h holding) 
 	if err != nil {
 		return err
 	}
+	fault.Reached(fault.PairMade)
 	if err := r.reporter.Bind(ctx, bind, proof); err != nil {
 		return fmt.Errorf("bind the public key: %w", err)
 	}
+	fault.Reached(fault.PairBound)
 	// If we die here, or the answer was lost, Bind is said again and answered as done.
 	r.sent[h.i.CKAID] = h.i.Condition
 	r.log.Info("key pair made", "key", h.i.Key, "version", h.i.Version, "cka_id", h.i.CKAID.String(), "kid", kid)

@@ -46,6 +46,10 @@ const (
 	FenceBounded  = "fence-bounded"  // between B1 and B2
 	FenceAsked    = "fence-asked"    // between B2 and B5
 	FenceRecorded = "fence-recorded" // between B4 and B5
+	WritePlanned  = "write-planned"  // before a write that somebody asked for is proposed
+	WriteAccepted = "write-accepted" // after it was, and before anybody is told
+	PairMade      = "pair-made"      // after a key pair was generated, before it is bound
+	PairBound     = "pair-bound"     // after the log has its public key
 	SnapshotAsked = "snapshot-asked" // before a snapshot is installed
 	ApplyBatch    = "apply-batch"    // before a batch is applied
 	KeyStoreSign  = "keystore-sign"  // a signature by the key store: also Fail and Wrong
