@@ -3,6 +3,7 @@ package command
 import (
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -266,6 +267,29 @@ func TestVerbChecks(t *testing.T) {
 	bad(t, "no modulus size", func(c *CreateKey) { c.Bits = 0 })
 	bad(t, "hourly checkpoints of 99 ms", func(c *SetSettings) { c.Settings.CheckpointEvery = 99 })
 	bad(t, "endless tokens", func(c *SetSettings) { c.Settings.MaxTokenTTL = 10*366*lifecycle.Day + 1 })
+	for what, edit := range map[string]func(*lifecycle.Webhook){
+		"no name": func(w *lifecycle.Webhook) { w.Name = "" }, "no url": func(w *lifecycle.Webhook) { w.URL = "" }, "another scheme": func(w *lifecycle.Webhook) { w.URL = "ftp://x.test" },
+		"a url of two words": func(w *lifecycle.Webhook) { w.URL = "https://x.test/a b" }, "an endless url": func(w *lifecycle.Webhook) { w.URL = "https://x.test/" + strings.Repeat("a", 1024) },
+		"no kinds": func(w *lifecycle.Webhook) { w.Kinds = nil }, "a kind that is none": func(w *lifecycle.Webhook) { w.Kinds = []string{"key."} },
+		"a pattern": func(w *lifecycle.Webhook) { w.Kinds = []string{"key.*"} }, "a kind in capitals": func(w *lifecycle.Webhook) { w.Kinds = []string{"Key"} },
+		"a kind twice": func(w *lifecycle.Webhook) { w.Kinds = []string{"key", "key"} }, "an endless kind": func(w *lifecycle.Webhook) { w.Kinds = []string{strings.Repeat("a", 65)} },
+		"a bundle of all CAs": func(w *lifecycle.Webhook) { w.CA = strings.Repeat("a", 9<<10) },
+	} {
+		bad(t, what, func(c *SetSettings) {
+			c.Settings.Webhooks = []lifecycle.Webhook{{Name: "chat", URL: "https://x.test", Kinds: []string{"key"}}}
+			edit(&c.Settings.Webhooks[0])
+		})
+	}
+	hook := lifecycle.Webhook{Name: "chat", URL: "https://x.test", Kinds: []string{"*", "key.revoked", "proposal.break_glass"}}
+	good(t, "a webhook", func(c *SetSettings) { c.Settings.Webhooks = []lifecycle.Webhook{hook} })
+	bad(t, "a webhook twice", func(c *SetSettings) { c.Settings.Webhooks = []lifecycle.Webhook{hook, hook} })
+	bad(t, "a message bus", func(c *SetSettings) { c.Settings.Webhooks = make([]lifecycle.Webhook, lifecycle.MaxWebhooks+1) })
+	bad(t, "nothing delivered", func(c *NoteDelivered) { c.Items = nil })
+	bad(t, "delivered to nobody", func(c *NoteDelivered) { c.Items[0].Webhook = "" })
+	bad(t, "a reason of two lines", func(c *NoteDelivered) { c.Items[0].Why = "a\nb" })
+	bad(t, "too many deliveries", func(c *NoteDelivered) {
+		c.Items = slices.Repeat([]Delivered{{Webhook: "chat"}}, lifecycle.MaxWebhooks+1)
+	})
 	bad(t, "daily confirmations", func(c *SetSettings) { c.Settings.BusinessReasonConfirm = lifecycle.Hour })
 }
 

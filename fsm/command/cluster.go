@@ -152,6 +152,9 @@ func checkSettings(s lifecycle.Settings) error {
 	if err := s.CheckApprovals(); err != nil {
 		return err
 	}
+	if err := s.CheckWebhooks(); err != nil {
+		return err
+	}
 	lease, age := s.SigningTerms()
 	if lease < minLease || lease > maxLease {
 		return fmt.Errorf("lease = %s: allowed are %s to %s", lease, minLease, maxLease)

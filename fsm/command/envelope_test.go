@@ -121,7 +121,7 @@ func seal(kind Kind, body []byte) []byte {
 }
 
 func TestUnknownKindStopsTheNode(t *testing.T) {
-	for _, kind := range []Kind{0, 7, 54, 65535} {
+	for _, kind := range []Kind{0, 8, 54, 65535} {
 		if _, err := Decode(seal(kind, []byte{0x82, 0xa0, 0xa0})); !errors.Is(err, ErrUnknownKind) {
 			t.Errorf("kind %d: %v, want ErrUnknownKind", kind, err)
 		}

@@ -75,6 +75,7 @@ func examples() []Body {
 		&MarkCheckpoint{},
 		&RecordCheckpoint{MarkIndex: 40, LogSize: 17, Root: filled(0x11), Digest: filled(0x22), Voters: []lifecycle.NodeID{nodeA, nodeB}},
 		&SetSettings{Settings: settings},
+		&NoteDelivered{Items: []Delivered{{Webhook: "chat", After: 1902}, {Webhook: "pager", After: 1800, Why: "it answered 502"}}},
 		&AddJoinToken{ID: "join-0001", MACKey: filled(0x33), ExpiresAt: 1767358800000},
 		&JoinNode{TokenID: "join-0001", Node: exampleNode(nodeB, "beta")},
 		&UpdateNode{ID: nodeB, Addrs: exampleNode(nodeB, "beta").Addrs, MaxFormat: 1, Version: "0.2.0", Driver: "pkcs11", Incarnation: "fedcba9876543210"},

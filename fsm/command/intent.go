@@ -198,6 +198,19 @@ func (in *intentLines) settings(s lifecycle.Settings) {
 	in.duration("request-age", s.RequestAge)
 	in.rules(s.Approvals)
 	in.texts("break-glass", s.BreakGlass)
+	in.webhooks(s.Webhooks)
+}
+
+// webhooks stand in two lines each: a CA is known by its digest, for it has lines of
+// its own.
+func (in *intentLines) webhooks(hooks []lifecycle.Webhook) {
+	for _, w := range hooks {
+		in.text("webhook", w.Name+" "+w.URL+" "+strings.Join(w.Kinds, " "))
+		if w.CA != "" {
+			sum := sha256.Sum256([]byte(w.CA))
+			in.text("webhook-ca", w.Name+" sha256:"+hex.EncodeToString(sum[:]))
+		}
+	}
 }
 
 func (in *intentLines) rules(rules []lifecycle.ApprovalRule) {

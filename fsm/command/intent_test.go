@@ -24,6 +24,7 @@ func approvable() []Body {
 			c.Settings.Lease, c.Settings.RequestAge, c.Settings.BreakGlass = 5000, 2000, []string{"eve"}
 			c.Settings.Approvals = append(rules, lifecycle.ApprovalRule{Verb: lifecycle.ApproveCluster, Needs: 1, Approvers: []string{"ada"}},
 				lifecycle.ApprovalRule{Verb: lifecycle.ApprovePrincipals, Needs: 1, Approvers: []string{"ada"}})
+			c.Settings.Webhooks = []lifecycle.Webhook{{Name: "chat", URL: "https://chat.test/hook", Kinds: []string{"key.revoked", "key.fenced"}, CA: "pem"}}
 			out = append(out, c)
 		case *LiftSeal:
 			c.Reason = "over"

@@ -12,6 +12,7 @@ const (
 	KindMarkCheckpoint   Kind = 4
 	KindRecordCheckpoint Kind = 5
 	KindSetSettings      Kind = 6
+	KindNoteDelivered    Kind = 7
 
 	KindAddJoinToken  Kind = 10
 	KindJoinNode      Kind = 11
@@ -102,6 +103,7 @@ var registry = map[Kind]struct {
 	KindMarkCheckpoint:      {"MarkCheckpoint", func() Body { return new(MarkCheckpoint) }},
 	KindRecordCheckpoint:    {"RecordCheckpoint", func() Body { return new(RecordCheckpoint) }},
 	KindSetSettings:         {"SetSettings", func() Body { return new(SetSettings) }},
+	KindNoteDelivered:       {"NoteDelivered", func() Body { return new(NoteDelivered) }},
 	KindAddJoinToken:        {"AddJoinToken", func() Body { return new(AddJoinToken) }},
 	KindJoinNode:            {"JoinNode", func() Body { return new(JoinNode) }},
 	KindUpdateNode:          {"UpdateNode", func() Body { return new(UpdateNode) }},

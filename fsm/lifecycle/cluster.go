@@ -11,6 +11,7 @@ type Settings struct {
 	RequestAge            Milliseconds   `cbor:"7,keyasint,omitempty" json:"request_age,omitempty"` // a signature older than this when it is ready is not released; 0 = DefaultRequestAge
 	Approvals             []ApprovalRule `cbor:"8,keyasint,omitempty" json:"approvals,omitempty"`   // which changes need whose consent; empty = none
 	BreakGlass            []string       `cbor:"9,keyasint,omitempty" json:"break_glass,omitempty"` // admins who may do without, loudly; empty = nobody
+	Webhooks              []Webhook      `cbor:"10,keyasint,omitempty" json:"webhooks,omitempty"`   // who is told of events; empty = nobody
 }
 
 // What Settings mean that say nothing of it.

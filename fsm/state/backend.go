@@ -40,6 +40,7 @@ const (
 	TableConfirmations Table = "confirmations" // consumer, key name, instance label
 	TableSigned        Table = "signed"        // key name, version, node id: what the instance has signed
 	TableLedgers       Table = "ledgers"       // node id
+	TableDeliveries    Table = "deliveries"    // name of the webhook
 	TableOperations    Table = "operations"    // request id, principal
 	TableLog           Table = "log"           // leaf number; covered by the log root, not by the digest
 	TableLogHashes     Table = "loghashes"     // RFC 6962 stored-hash number; likewise
@@ -68,7 +69,7 @@ const (
 // Tables lists every table in the order snapshots use.
 var Tables = []Table{TableMeta, TableCluster, TableNodes, TableKeys, TableVersions, TableInstances, TableKIDs,
 	TablePrincipals, TableCerts, TableTokens, TableSecrets, TableJoinTokens, TableFences, TableProposals,
-	TableConsumers, TableDependents, TableConfirmations,
+	TableConsumers, TableDependents, TableConfirmations, TableDeliveries,
 	TableIssuers, TableCACerts, TableProfiles, TableCRLs, TableResponders, TableTallies,
 	TableCertificates, TableCertDERs, TableRevoked, TableCertNames, TableCertRequesters, TableCertKeys, TableCertExpiry, TableCertIntents, TableCertRequests,
 	TableSigned, TableLedgers, TableOperations, TableLog, TableLogHashes}

@@ -22,6 +22,7 @@ func (x *tx) init(c *command.Init) Outcome {
 	put(x, TableCluster, clusterKey, &lifecycle.Cluster{
 		ID: c.ClusterID, Name: c.Name, Epoch: 1, Format: 1, Settings: c.Settings, Created: x.origin(),
 	})
+	x.keepDeliveries(c.Settings.Webhooks)
 	n := x.newNode(c.Node)
 	n.Voter, n.Signer = true, true
 	x.putNode(n)
@@ -68,6 +69,7 @@ func (x *tx) setSettings(c *command.SetSettings) Outcome {
 	x.shortenTerms(&row, c.Settings)
 	row.Settings = c.Settings
 	put(x, TableCluster, clusterKey, &row)
+	x.keepDeliveries(c.Settings.Webhooks)
 	x.record(Leaf{Kind: "cluster.settings_changed"})
 	return Outcome{}
 }

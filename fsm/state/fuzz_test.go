@@ -58,12 +58,13 @@ func FuzzApply(f *testing.F) {
 		&command.RecordFenced{Term: 3, Fences: []command.FencedAt{{Index: open.Index, Nodes: []lifecycle.FencedNode{{Node: w.nodes[0], Outcome: lifecycle.LeaseExpired, At: 5}}}}},
 		&command.RecordSettled{Indexes: []uint64{standing.Index}}, w.sealing(1, 2, ci), &command.LiftSeal{Node: w.nodes[0], ID: sealID(1)}, terms(1000, 500),
 		&command.RotateGossipKey{Digest: bytes.Repeat([]byte{7}, 32)}, emergency(w, 3), pause(), unpause(), skip(1, lifecycle.GateWithdraw), rollBack(2), &command.NoteWaiting{Key: ci, Version: 2, For: "alice"},
+		w.hooks("chat", "pager"), &command.NoteDelivered{Items: []command.Delivered{{Webhook: "chat", After: 3}}},
 		&command.RecordSignatures{Node: w.nodes[0], Groups: []command.SignatureGroup{signed(ci, 2, w.instance(2, 0).KID, "bob", 2)}},
 		w.opening(3, resume(2)), w.approval(1, ed25519Key("alice")), &command.RejectProposal{Proposal: pid(1)}, &command.WithdrawProposal{Proposal: pid(1), Comment: "no"},
 		w.execution(2, resume(2)), w.execution(1, resume(2)), w.tally(0, 7, 3), confirmPurpose(w, lifecycle.Day), &command.ExpireProposals{IDs: []string{pid(1)}}, &command.BreakGlass{Plan: command.PlanOf(resume(2)), Reason: "fire"}} {
 		cmd := w.request(uuid(w.l.Clock().At(), 1), "x", b)
 		switch b.(type) {
-		case *command.RecordFenced, *command.RecordSettled, *command.RecordConfirmations, *command.LapseConfirmations:
+		case *command.RecordFenced, *command.RecordSettled, *command.RecordConfirmations, *command.LapseConfirmations, *command.NoteDelivered:
 			cmd.Header.Actor = "system"
 		}
 		cmd.Header.Reads = []command.RowRef{state.RefKey(w.l.View().Key(ci))}

@@ -180,6 +180,8 @@ func handle(x *tx, body command.Body) Outcome {
 		return x.raiseFormat(c)
 	case *command.SetSettings:
 		return x.setSettings(c)
+	case *command.NoteDelivered:
+		return x.noteDelivered(c)
 	case *command.AddJoinToken:
 		return x.addJoinToken(c)
 	case *command.JoinNode:

@@ -92,6 +92,8 @@ func newRow(t Table) any {
 		return new(lifecycle.Consumer)
 	case TableConfirmations:
 		return new(lifecycle.Confirmation)
+	case TableDeliveries:
+		return new(lifecycle.Delivery)
 	case TableIssuers:
 		return new(lifecycle.Issuer)
 	case TableCACerts:
@@ -144,6 +146,8 @@ func revision(row any) *uint64 {
 	case *lifecycle.Consumer:
 		return &r.Rev
 	case *lifecycle.Confirmation:
+		return &r.Rev
+	case *lifecycle.Delivery:
 		return &r.Rev
 	case *lifecycle.Issuer:
 		return &r.Rev
