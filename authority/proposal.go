@@ -50,6 +50,8 @@ func reasonOf(body command.Body) string {
 		why = c.Comment
 	case *command.ScheduleDestroy:
 		why = c.Comment
+	case *command.SkipGate:
+		why = c.Comment
 	case *command.LiftSeal:
 		why = c.Reason
 	}

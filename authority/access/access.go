@@ -21,6 +21,7 @@ const (
 	KeyRead       Verb = "key.read"
 	KeyRotate     Verb = "key.rotate"
 	KeyActivate   Verb = "key.activate"
+	KeySkip       Verb = "key.skip" // open a gate of a rotation before its time
 	KeySuspend    Verb = "key.suspend"
 	KeyResume     Verb = "key.resume"
 	KeyDeactivate Verb = "key.deactivate"
@@ -52,7 +53,7 @@ const (
 )
 
 // Verbs lists every verb, keys first.
-var Verbs = []Verb{KeyCreate, KeyRead, KeyRotate, KeyActivate, KeySuspend, KeyResume, KeyDeactivate, KeyRevoke, KeyReplace, KeyDestroy,
+var Verbs = []Verb{KeyCreate, KeyRead, KeyRotate, KeyActivate, KeySkip, KeySuspend, KeyResume, KeyDeactivate, KeyRevoke, KeyReplace, KeyDestroy,
 	KeyPolicy, KeySign, KeyVerify, StatusRead, LogRead, AuditRead, ReportRead, PrincipalRead, PrincipalEdit, TokenSelf, TokenEdit,
 	NodeRead, NodeEdit, NodeUnseal, ClusterRead, ClusterEdit, SnapshotSave,
 	ProposalRead, ProposalApprove, ProposalWithdraw, ProposalBreak}
@@ -77,6 +78,7 @@ var rules = map[Verb]rule{
 	KeyRead:       {aboutKey, lifecycle.Roles},
 	KeyRotate:     {aboutKey, []lifecycle.Role{lifecycle.Admin, lifecycle.Operator}},
 	KeyActivate:   {aboutKey, []lifecycle.Role{lifecycle.Admin, lifecycle.Operator}},
+	KeySkip:       {aboutKey, []lifecycle.Role{lifecycle.Admin, lifecycle.Operator}},
 	KeySuspend:    {aboutKey, []lifecycle.Role{lifecycle.Admin, lifecycle.Operator, lifecycle.Approver}},
 	KeyResume:     {aboutKey, []lifecycle.Role{lifecycle.Admin, lifecycle.Operator}},
 	KeyDeactivate: {aboutKey, []lifecycle.Role{lifecycle.Admin, lifecycle.Operator}},

@@ -19,7 +19,7 @@ import (
 // clientCommands are the commands that speak to a cluster or to files.
 func clientCommands() []*cli.Command {
 	return []*cli.Command{
-		keyCommand(), signCommand(), verifyCommand(), jwtCommand(),
+		keyCommand(), rotationCommand(), signCommand(), verifyCommand(), jwtCommand(),
 		principalCommand(), tokenCommand(), loginCommand(), authCommand(), proposalCommand(),
 		nodeCommand(), unsealCommand(), clusterCommand(),
 		waitCommand(), operationsCommand(), eventsCommand(), logCommand(), auditCommand(),

@@ -166,13 +166,8 @@ func keyView(k *wire.Key) view {
 	v.pair("active version", number(k.ActiveVersion))
 	v.pair("trust set", fmt.Sprintf("%s, cached for at most %d s", k.TrustSet.Digest, k.TrustSet.MaxAgeSeconds))
 	v.pair("published at", k.TrustSet.URL)
-	if r := k.Rotation; r != nil && r.Phase == "idle" {
-		v.pair("rotation", fmt.Sprintf("none under way; next: %s, not before %s", r.Next, when(r.EarliestAt)))
-	} else if r != nil {
-		v.pair("rotation", fmt.Sprintf("version %d is %s, next: %s, not before %s", r.Version, r.Phase, r.Next, when(r.EarliestAt)))
-		for _, b := range r.WaitsFor {
-			v.pair("waits for", strings.TrimSpace(b.Kind+" "+b.Name+" "+b.Hint))
-		}
+	if k.Rotation != nil {
+		rotationPairs(&v, k.Rotation)
 	}
 	for _, ver := range k.Versions {
 		v.pair(fmt.Sprintf("version %d", ver.Version), versionText(&ver))

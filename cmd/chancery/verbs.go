@@ -29,7 +29,7 @@ type keyVerbRow struct {
 func verbRows() []keyVerbRow {
 	rows := []keyVerbRow{
 		{Verb: "create", State: lifecycle.PreActivation.String() + ", then " + lifecycle.Active.String(), InJWKS: "yes", MaySign: "once active", Fenced: "no", Reversible: "no: names are never reused", WhoMay: whoMay(access.KeyCreate)},
-		{Verb: "rotate", State: lifecycle.PreActivation.String() + " (the new version)", InJWKS: "yes, before it signs", MaySign: "no: proofs of possession only", Fenced: "no", Reversible: "yes: revoke the new version", WhoMay: whoMay(access.KeyRotate)},
+		{Verb: "rotate", State: lifecycle.PreActivation.String() + " (the new version)", InJWKS: "yes, before it signs", MaySign: "no: proofs of possession only", Fenced: "no", Reversible: "yes: rotation rollback, before it is activated", WhoMay: whoMay(access.KeyRotate)},
 	}
 	for _, r := range []struct {
 		name       string

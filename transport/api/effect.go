@@ -45,6 +45,17 @@ func effects(v *state.View, a asked, o state.Outcome) []string {
 		nodeEffects(say, v, a)
 	case command.KindResumeVersion:
 		say("%s would sign again", versionsText(a.key, o.Versions))
+	case command.KindPauseRotation:
+		say("no version of %s would be prepared, published, activated or withdrawn until somebody resumes its rotation", a.key)
+	case command.KindResumeRotation:
+		resumeEffects(say, v, k)
+	case command.KindSkipGate:
+		skipEffects(say, v, k, o.Versions)
+	case command.KindRollBack:
+		say("%s would never sign, and its public keys would leave the JWKS at once", versionsText(a.key, o.Versions))
+		if k != nil && k.Policy.RotateEvery > 0 {
+			say("the rotation of %s would be paused, or the next version would be made at once", a.key)
+		}
 	case command.KindRevokePrincipal:
 		say("%s would be nobody from then on: its tokens end, its certificates and SSH keys are refused, and the name never comes back", a.subject)
 	}
@@ -64,6 +75,9 @@ func bodyEffects(say func(string, ...any), v *state.View, body command.Body) {
 			return
 		}
 		differences(say, "policy of "+string(k.ID), k.Policy, c.Policy)
+		if n := len(signingNodes(v)); c.Policy.MinReady > n {
+			say("no version could be activated: min_ready asks for %d ready instances, and %d nodes sign", c.Policy.MinReady, n)
+		}
 		if c.Owner != "" && c.Owner != k.Owner {
 			say("the owner of %s would be %s, now %s", k.ID, c.Owner, k.Owner)
 		}

@@ -9,7 +9,6 @@ import (
 
 	"github.com/chancery-project/chancery/authority"
 	"github.com/chancery-project/chancery/authority/publish"
-	"github.com/chancery-project/chancery/authority/rotation"
 	"github.com/chancery-project/chancery/fsm/ledger"
 	"github.com/chancery-project/chancery/fsm/lifecycle"
 	"github.com/chancery-project/chancery/fsm/state"
@@ -88,19 +87,6 @@ func (a *API) instance(v *state.View, ver *lifecycle.Version, i *lifecycle.Insta
 	}
 	w.Signatures, w.LastUsedAt = a.usage.of(i.KID)
 	return w
-}
-
-func rotationView(v *state.View, k *lifecycle.Key, now lifecycle.Instant) *wire.Rotation {
-	p := rotation.Explain(v, k.ID, now)
-	r := &wire.Rotation{Phase: string(p.Phase), Version: p.Version, Next: p.Next, EarliestAt: wire.Time(p.EarliestAt), WaitsFor: []wire.Blocker{}}
-	for _, w := range p.WaitsFor {
-		b := wire.Blocker{Kind: w.Kind, Name: w.Name, Owner: k.Owner, Since: wire.Time(w.SinceAt), Hint: w.Hint}
-		if b.Name == "" {
-			b.Name = w.Detail
-		}
-		r.WaitsFor = append(r.WaitsFor, b)
-	}
-	return r
 }
 
 // publicURL is the base of published links.

@@ -191,6 +191,7 @@ var verbs = map[command.Kind]string{
 	command.KindSetNodeRoles: "node promote", command.KindSetNodeStatus: "node status", command.KindLiftSeal: "node unseal", command.KindSetSettings: "cluster set",
 	command.KindOpenProposal: "propose", command.KindApprove: "proposal approve", command.KindRejectProposal: "proposal reject",
 	command.KindWithdrawProposal: "proposal withdraw", command.KindBreakGlass: "break glass",
+	command.KindPauseRotation: "rotation pause", command.KindResumeRotation: "rotation resume", command.KindSkipGate: "rotation skip", command.KindRollBack: "rotation rollback",
 	command.KindRotateGossipKey: "cluster rotate-gossip-key",
 }
 

@@ -281,6 +281,8 @@ var canVerbs = map[string]access.Verb{
 	"sign": access.KeySign, "verify": access.KeyVerify, "jwt sign": access.KeySign, "jwt verify": access.KeyVerify,
 	"key list": access.KeyRead, "key show": access.KeyRead, "key versions": access.KeyRead, "key history": access.KeyRead, "key export": access.KeyRead,
 	"key policy get": access.KeyRead, "key policy set": access.KeyPolicy,
+	"rotation list": access.KeyRead, "rotation show": access.KeyRead, "rotation pause": access.KeyRotate, "rotation resume": access.KeyRotate,
+	"rotation skip": access.KeySkip, "rotation rollback": access.KeyRotate,
 	"status": access.StatusRead, "events": access.LogRead, "log list": access.LogRead, "audit list": access.AuditRead, "report inventory": access.ReportRead,
 	"principal list": access.PrincipalRead, "principal add": access.PrincipalEdit, "principal revoke": access.PrincipalEdit,
 	"token list": access.TokenSelf, "token create": access.TokenEdit, "token revoke": access.TokenEdit,

@@ -246,7 +246,11 @@ const maxProblems = 200
 func (p *problems) key(k *lifecycle.Key, now lifecycle.Instant, late, ended bool) {
 	name := string(k.ID)
 	if late {
-		p.add(wire.Warning, "rotation_overdue", name, "chancery key rotate "+name, "version %d of %s is older than its policy wants", k.Active, name)
+		hint := "chancery key rotate " + name
+		if k.Newest > k.Active || k.Pause != nil {
+			hint = "chancery rotation show " + name // there is no beginning another one
+		}
+		p.add(wire.Warning, "rotation_overdue", name, hint, "version %d of %s is older than its policy wants", k.Active, name)
 	}
 	if k.Active == 0 && !ended {
 		p.add(wire.Warning, "no_active_version", name, "chancery key show "+name, "%s has no active version: nothing signs", name)
@@ -254,6 +258,7 @@ func (p *problems) key(k *lifecycle.Key, now lifecycle.Instant, late, ended bool
 	if k.ConfirmBy != 0 && now > k.ConfirmBy {
 		p.add(wire.Warning, "business_reason_stale", name, "chancery key policy set "+name, "nobody confirmed since %s why %s exists", k.ConfirmBy, name)
 	}
+	p.rotation(k, now)
 	for _, i := range p.snap.Instances(k.ID, k.Active) {
 		n := p.snap.Node(i.Node)
 		if i.Condition == lifecycle.Lost && n != nil && n.Signs() {

@@ -100,25 +100,6 @@ type Instance struct {
 	PEM         string              `json:"pem,omitempty"` // key show and versions; not in lists
 }
 
-// Rotation is how far a new version has come.
-type Rotation struct {
-	Phase      string    `json:"phase"` // prepared or published
-	Version    uint64    `json:"version"`
-	Next       string    `json:"next"` // publish or activate
-	EarliestAt Time      `json:"earliest_at"`
-	Paused     bool      `json:"paused"`
-	WaitsFor   []Blocker `json:"waits_for"`
-}
-
-// Blocker is something that must happen before a rotation goes on.
-type Blocker struct {
-	Kind  string `json:"kind"` // instance, lead, consumer
-	Name  string `json:"name"`
-	Owner string `json:"owner,omitempty"`
-	Since Time   `json:"since"`
-	Hint  string `json:"hint,omitempty"`
-}
-
 // Consumers counts the registered verifiers of a key.
 type Consumers struct {
 	Required  int      `json:"required"`
@@ -235,7 +216,7 @@ func MergePolicy(base lifecycle.Policy, raw []byte) (lifecycle.Policy, error) {
 		return base, nil
 	}
 	p := base
-	p.Inputs, p.Types, p.Audiences = nil, nil, nil // json reuses the arrays of base otherwise
+	p.Inputs, p.Types, p.Audiences, p.AllowedCallers = nil, nil, nil, nil // json reuses the arrays of base otherwise
 	if err := decodeBytes(raw, &p, true); err != nil {
 		return base, err
 	}
@@ -247,6 +228,9 @@ func MergePolicy(base lifecycle.Policy, raw []byte) (lifecycle.Policy, error) {
 	}
 	if p.Audiences == nil {
 		p.Audiences = base.Audiences
+	}
+	if p.AllowedCallers == nil {
+		p.AllowedCallers = base.AllowedCallers
 	}
 	return p, nil
 }

@@ -18,9 +18,17 @@ const (
 	PathRevoke     = "/v1/keys/{name}/revoke"
 	PathDestroy    = "/v1/keys/{name}/destroy"
 	PathReplace    = "/v1/keys/{name}/replace"
-	PathSign       = "/v1/keys/{name}/sign"
-	PathJWT        = "/v1/keys/{name}/jwt"
-	PathVerify     = "/v1/keys/{name}/verify"
+
+	PathRotations      = "/v1/rotations"
+	PathRotation       = "/v1/rotations/{name}"
+	PathPauseRotation  = "/v1/keys/{name}/rotation/pause"
+	PathResumeRotation = "/v1/keys/{name}/rotation/resume"
+	PathSkipGate       = "/v1/keys/{name}/rotation/skip"
+	PathRollBack       = "/v1/keys/{name}/rotation/rollback"
+
+	PathSign   = "/v1/keys/{name}/sign"
+	PathJWT    = "/v1/keys/{name}/jwt"
+	PathVerify = "/v1/keys/{name}/verify"
 
 	PathPrincipals      = "/v1/principals"
 	PathPrincipal       = "/v1/principals/{name}"
