@@ -214,25 +214,7 @@ func operationView(op *wire.Operation) view {
 	if op.ExpiresAt != 0 {
 		v.pair("expires", when(op.ExpiresAt))
 	}
-	for _, l := range []struct {
-		name string
-		at   *wire.Reached
-	}{{"committed", op.Committed}, {"prepared", op.Prepared}, {"active", op.Active}, {"fenced", op.Fenced}, {"settled", op.Settled}, {"confirmed", op.Confirmed}, {"destroyed", op.Destroyed}} {
-		if l.at != nil && !(op.Plan && l.at.WithinMS == 0) { // a plan has levels without a bound
-			v.pair(l.name, levelText(l.at))
-		}
-	}
-	if p := op.Published; p != nil && p.At != 0 {
-		v.pair("published", when(p.At))
-	}
-	if p := op.Published; p != nil && p.WithinMS != 0 {
-		v.pair("published", fmt.Sprintf("caches let go within %d ms", p.WithinMS))
-	}
-	if p := op.Published; p != nil {
-		for _, k := range sortedKeys(p.CachesExpireBy) {
-			v.pair(k+" caches expire by", when(p.CachesExpireBy[k]))
-		}
-	}
+	levelPairs(&v, op)
 	for _, n := range op.Nodes {
 		v.pair("node "+n.Node, nodeText(&n))
 	}
@@ -250,6 +232,33 @@ func operationView(op *wire.Operation) view {
 		v.pair("next", n)
 	}
 	return v
+}
+
+// levelPairs shows when each level was reached, in the order in which they are spoken of.
+func levelPairs(v *view, op *wire.Operation) {
+	level := func(name string, at *wire.Reached) {
+		if at != nil && !(op.Plan && at.WithinMS == 0) { // a plan has levels without a bound
+			v.pair(name, levelText(at))
+		}
+	}
+	level("committed", op.Committed)
+	level("prepared", op.Prepared)
+	level("fenced", op.Fenced)
+	level("settled", op.Settled)
+	if p := op.Published; p != nil {
+		switch {
+		case p.At != 0:
+			v.pair("published", when(p.At))
+		case p.WithinMS != 0:
+			v.pair("published", fmt.Sprintf("caches let go within %d ms", p.WithinMS))
+		}
+		for _, k := range sortedKeys(p.CachesExpireBy) {
+			v.pair(k+" caches expire by", when(p.CachesExpireBy[k]))
+		}
+	}
+	level("active", op.Active)
+	level("confirmed", op.Confirmed)
+	level("destroyed", op.Destroyed)
 }
 
 func levelText(r *wire.Reached) string {
