@@ -7,10 +7,11 @@
 // unknown serial number is never good, and no answer outlives the certificate that it
 // verifies with.
 //
-// An answer without a nonce is kept, and served until it is replaced at half its life
-// or dropped. Drop is called for every certificate whose status changed before the node
-// acknowledges the change, and an answer that was in the making at that moment is made
-// anew: after an acknowledgement nothing older is served.
+// An answer without a nonce is kept until half its life. It is served only while no state
+// published since then put a certificate of its issuer on the CRL or took one off, or
+// while the certificate itself is found to stand as before. So a revocation shows in the
+// first answer after the state that has it was published, and nobody has to be told to
+// forget; a fence is acknowledged later than that.
 //
 // Signing is with the node's own responder key under a certificate for each issuing
 // instance (RFC 6960 section 4.2.2.2), so an instance that cannot be reached is answered

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net/http"
 	"runtime"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -23,6 +24,9 @@ type Source interface {
 	// Look tells how certificates of one instance stand in one state; out is as long as
 	// serials. An error says that the state cannot be read, not that a serial is unknown.
 	Look(ctx context.Context, kid string, serials []lifecycle.Serial, out []Standing) (Basis, error)
+	// Moved is the index of the newest published entry that put a certificate of an
+	// instance on the CRL or took one off; 0 = none did. It takes no lock.
+	Moved(kid string) uint64
 }
 
 // Standing is what the state says of one certificate. The zero Standing is Unknown.
@@ -94,16 +98,6 @@ func NewResponder(c Config) *Responder {
 	return &Responder{Config: c, slots: make(chan struct{}, c.Signers)}
 }
 
-// Drop forgets the answers about one certificate. index is that of the state that says
-// otherwise: Source already shows it. After Drop returns, nothing from an older state is
-// served.
-func (r *Responder) Drop(kid string, serial lifecycle.Serial, index uint64) {
-	r.cache.drop(kid, serial, index)
-}
-
-// DropAll forgets all answers.
-func (r *Responder) DropAll(index uint64) { r.cache.clear(index) }
-
 // Malformed is the answer to what is no request.
 func (r *Responder) Malformed() *Answer {
 	r.Counters.Malformed.Add(1)
@@ -129,11 +123,27 @@ func (r *Responder) Respond(ctx context.Context, der []byte) *Answer {
 	}
 	p := place{kid, serial, q.IDs[0].Hash, q.IDs[0].null}
 	now, k := r.Clock(), r.cache.get(p)
-	if k != nil && now.Before(k.NextUpdate) && (now.Before(k.renewAt) || !k.renewing.CompareAndSwap(false, true)) {
+	if k != nil && r.stands(ctx, p, k) && now.Before(k.NextUpdate) && (now.Before(k.renewAt) || !k.renewing.CompareAndSwap(false, true)) {
 		r.Counters.Cached.Add(1)
 		return k.Answer
 	}
 	return r.renew(ctx, p, k, q)
+}
+
+// stands reports whether a kept answer still says what the newest state says. If not it
+// is forgotten.
+func (r *Responder) stands(ctx context.Context, p place, k *kept) bool {
+	if k.index.Load() >= r.Source.Moved(p.kid) {
+		return true
+	}
+	var now [1]Standing
+	basis, err := r.Source.Look(ctx, p.kid, []lifecycle.Serial{p.serial}, now[:])
+	if err != nil || now[0] != k.standing {
+		r.cache.drop(p, k)
+		return false
+	}
+	k.index.Store(basis.Index) // that of another asker may be newer; then one of us looks once more
+	return true
 }
 
 // issuer is the one instance that everything asked for is about. A response has one
@@ -152,18 +162,18 @@ func (r *Responder) issuer(q *Request) (string, bool) {
 // renew makes an answer and keeps it. When none can be made now, what is kept is served
 // until its end.
 func (r *Responder) renew(ctx context.Context, p place, k *kept, q *Request) *Answer {
-	a, index := r.sign(ctx, p.kid, q)
-	if a != nil && a.Cacheable && r.cache.put(p, &kept{Answer: a, renewAt: a.ThisUpdate.Add(a.NextUpdate.Sub(a.ThisUpdate) / 2)}, index) {
+	a, made := r.sign(ctx, p.kid, q)
+	if a != nil {
+		if a.Cacheable {
+			made.renewAt = a.ThisUpdate.Add(a.NextUpdate.Sub(a.ThisUpdate) / 2)
+			r.cache.put(p, made)
+		}
 		return a
 	}
 	if k != nil {
 		k.renewing.Store(false) // the next asker tries again
 	}
-	if a != nil {
-		return a
-	}
-	// What was kept may have been dropped while nothing could be made.
-	if k = r.cache.get(p); k != nil && r.Clock().Before(k.NextUpdate) {
+	if k = r.cache.get(p); k != nil && r.stands(ctx, p, k) && r.Clock().Before(k.NextUpdate) {
 		r.Counters.Cached.Add(1)
 		return k.Answer
 	}
@@ -181,23 +191,23 @@ func (r *Responder) orLater(a *Answer) *Answer {
 // errOvertaken is returned when the state moved on while an answer was made.
 var errOvertaken = errors.New("overtaken")
 
-// sign makes a fresh answer, nil when none can be made, with the state it is from.
-func (r *Responder) sign(ctx context.Context, kid string, q *Request) (*Answer, uint64) {
+// sign makes a fresh answer, as it can be kept; nil when none can be made.
+func (r *Responder) sign(ctx context.Context, kid string, q *Request) (*Answer, *kept) {
 	if err := r.enter(ctx); err != nil {
-		return nil, 0
+		return nil, nil
 	}
 	defer func() { <-r.slots }()
 	for range attempts {
-		a, index, err := r.make(ctx, kid, q)
+		k, err := r.attempt(ctx, kid, q)
 		if err == nil {
 			r.Counters.Signed.Add(1)
-			return a, index
+			return k.Answer, k
 		}
 		if !errors.Is(err, errOvertaken) {
 			break
 		}
 	}
-	return nil, 0
+	return nil, nil
 }
 
 // enter waits for a slot; the caller gives it back.
@@ -222,33 +232,23 @@ func (r *Responder) enter(ctx context.Context) error {
 // errSilent is returned when the state or the delegate allows no answer.
 var errSilent = errors.New("nothing may be said now")
 
-// make looks, signs, and looks whether what it says still stands.
-func (r *Responder) make(ctx context.Context, kid string, q *Request) (*Answer, uint64, error) {
-	var room struct {
-		serials   [1]lifecycle.Serial
-		standings [1]Standing
-		singles   [1]Single
-	}
-	serials, standings, singles := room.serials[:0], room.standings[:], room.singles[:0]
-	if len(q.IDs) > 1 {
-		standings = make([]Standing, len(q.IDs))
-	}
+// attempt looks, signs, and looks whether what it says still stands.
+func (r *Responder) attempt(ctx context.Context, kid string, q *Request) (*kept, error) {
+	serials, standings, singles := make([]lifecycle.Serial, len(q.IDs)), make([]Standing, len(q.IDs)), make([]Single, len(q.IDs))
 	for i := range q.IDs {
-		s, _ := lifecycle.SerialOf(q.IDs[i].Serial) // the zero serial is nobody's
-		serials = append(serials, s)
+		serials[i], _ = lifecycle.SerialOf(q.IDs[i].Serial) // the zero serial is nobody's
 	}
 	basis, err := r.Source.Look(ctx, kid, serials, standings)
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
 	now, delegate := r.Clock(), r.Source.Delegate(kid)
 	if !basis.Fresh || !delegate.ValidAt(now) {
-		return nil, 0, errSilent
+		return nil, errSilent
 	}
 	valid, known := basis.Valid, true
-	for i := range q.IDs {
-		s := standings[i]
-		singles = append(singles, Single{ID: q.IDs[i].DER, Status: s.Status, RevokedAt: s.RevokedAt, Reason: s.Reason})
+	for i, s := range standings {
+		singles[i] = Single{ID: q.IDs[i].DER, Standing: s}
 		known = known && s.Status != Unknown
 	}
 	if !known {
@@ -256,18 +256,36 @@ func (r *Responder) make(ctx context.Context, kid string, q *Request) (*Answer, 
 	}
 	c := &Content{ProducedAt: now, ThisUpdate: basis.AsOf.Truncate(time.Second), Singles: singles, Nonce: q.Nonce}
 	if c.NextUpdate = c.ThisUpdate.Add(valid); !now.Before(c.NextUpdate) {
-		return nil, 0, errSilent
+		return nil, errSilent
 	}
 	body, err := delegate.sign(c)
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
-	for i := range serials {
-		if r.cache.overtaken(serials[i], basis.Index) {
-			return nil, 0, errOvertaken
-		}
+	index, err := r.overtaken(ctx, kid, basis.Index, serials, standings)
+	if err != nil {
+		return nil, err
 	}
-	return finished(body, c, known), basis.Index, nil
+	k := &kept{Answer: finished(body, c, known), standing: standings[0]}
+	k.index.Store(index)
+	return k, nil
+}
+
+// overtaken returns errOvertaken when one of the certificates no longer stands as it did
+// in the state at index, and else the newest state known to say the same.
+func (r *Responder) overtaken(ctx context.Context, kid string, index uint64, serials []lifecycle.Serial, standings []Standing) (uint64, error) {
+	if index >= r.Source.Moved(kid) {
+		return index, nil
+	}
+	again := make([]Standing, len(serials))
+	basis, err := r.Source.Look(ctx, kid, serials, again)
+	if err != nil {
+		return 0, err
+	}
+	if !slices.Equal(again, standings) {
+		return 0, errOvertaken
+	}
+	return basis.Index, nil
 }
 
 // finished stamps a signed body. Answers to a nonce are for their asker alone, and

@@ -97,13 +97,31 @@ func TestRespond(t *testing.T) {
 	if w.source.Looks() != before || !a.Cacheable || a.ETag == nil || a.LastModified == nil || a.Expires == nil {
 		t.Errorf("not from the cache: %+v", a)
 	}
-	w.responder.Drop(w.a.KID, w.leaf.Serial(), w.set(w.leaf, ocsp.Revoked))
+	w.set(w.leaf, ocsp.Revoked)
 	r := w.ask(w.leaf)
 	if r.Status != xocsp.Revoked || r.RevocationReason != xocsp.KeyCompromise || r.RevokedAt.Unix() != w.clock().Unix() {
 		t.Errorf("revoked: %+v", r)
 	}
 	if w.ask(w.other).Status != xocsp.Good {
 		t.Error("the other one changed too")
+	}
+}
+
+// When something else of the issuer was revoked, a kept answer is looked at and stays.
+func TestOthersRevoked(t *testing.T) {
+	w := build(t)
+	second := w.a.Issue(t, "c.test", nil)
+	w.set(second, ocsp.Good)
+	first := w.responder.Respond(ctx, w.request(w.leaf, crypto.SHA1))
+	looks := w.source.Looks()
+	w.set(second, ocsp.Revoked)
+	for range 3 {
+		if got := w.responder.Respond(ctx, w.request(w.leaf, crypto.SHA1)); got != first {
+			t.Error("signed again")
+		}
+	}
+	if got := w.source.Looks() - looks; got != 1 {
+		t.Errorf("looked %d times", got)
 	}
 }
 
@@ -187,10 +205,10 @@ func TestStale(t *testing.T) {
 	if got := w.ask(w.leaf); !got.ThisUpdate.After(first.ThisUpdate) {
 		t.Error("nothing new after the state was fresh again")
 	}
-	w.responder.Drop(w.a.KID, w.leaf.Serial(), w.set(w.leaf, ocsp.Revoked))
+	w.set(w.leaf, ocsp.Revoked)
 	w.source.SetStale(true, 0)
 	if !w.later(w.leaf) {
-		t.Error("a dropped answer was served")
+		t.Error("good was served after it was revoked")
 	}
 }
 
@@ -248,29 +266,29 @@ func TestRenewal(t *testing.T) {
 func TestOvertaken(t *testing.T) {
 	w := build(t)
 	w.source.OnLook(func() {
-		w.responder.Drop(w.a.KID, w.leaf.Serial(), w.set(w.leaf, ocsp.Revoked))
+		w.set(w.leaf, ocsp.Revoked)
 	})
 	if w.ask(w.leaf).Status != xocsp.Revoked {
-		t.Error("an answer from the state before a drop was given out after it")
+		t.Error("an answer from the state before was given out")
 	}
 	if w.ask(w.leaf).Status != xocsp.Revoked {
 		t.Error("and kept")
 	}
-	w.responder.DropAll(w.set(w.leaf, ocsp.Good)) // a hold was lifted
+	w.set(w.leaf, ocsp.Good) // a hold was lifted
 	if w.ask(w.leaf).Status != xocsp.Good {
-		t.Error("an answer survived DropAll")
+		t.Error("still revoked after its hold was lifted")
 	}
 }
 
-// Revoked and dropped while many ask: whoever asks after Drop returned is told.
-func TestDropUnderLoad(t *testing.T) {
+// Revoked while many ask: whoever asks after the state shows it is told.
+func TestRevokedUnderLoad(t *testing.T) {
 	w := build(t)
 	leaves := make([]*pkitest.Leaf, 20)
 	for i := range leaves {
 		leaves[i] = w.a.Issue(t, "x.test", nil)
 		w.set(leaves[i], ocsp.Good)
 	}
-	var dropped [20]atomic.Bool
+	var revoked [20]atomic.Bool
 	var wg sync.WaitGroup
 	stop := make(chan struct{})
 	for range 4 {
@@ -281,14 +299,14 @@ func TestDropUnderLoad(t *testing.T) {
 					return
 				default:
 				}
-				was := dropped[i].Load()
+				was := revoked[i].Load()
 				a := w.responder.Respond(ctx, w.request(leaves[i], crypto.SHA1))
 				r, err := xocsp.ParseResponse(a.Body, w.a.Cert)
 				if err != nil {
 					continue // tryLater under load
 				}
 				if was && r.Status != xocsp.Revoked {
-					t.Errorf("leaf %d is %d after its answer was dropped", i, r.Status)
+					t.Errorf("leaf %d is %d in the state, and in no answer", i, r.Status)
 					return
 				}
 			}
@@ -296,8 +314,8 @@ func TestDropUnderLoad(t *testing.T) {
 	}
 	for i, l := range leaves {
 		w.ask(l)
-		w.responder.Drop(w.a.KID, l.Serial(), w.set(l, ocsp.Revoked))
-		dropped[i].Store(true)
+		w.set(l, ocsp.Revoked)
+		revoked[i].Store(true)
 	}
 	for _, l := range leaves {
 		if w.ask(l).Status != xocsp.Revoked {

@@ -1,10 +1,6 @@
 package ocsp
 
-import (
-	"time"
-
-	"github.com/chancery-project/chancery/fsm/lifecycle"
-)
+import "time"
 
 // Status is what is said of one certificate, RFC 6960 section 2.2.
 type Status uint8
@@ -19,10 +15,8 @@ func (s Status) String() string { return [...]string{"unknown", "good", "revoked
 
 // Single is the answer about one certificate.
 type Single struct {
-	ID        []byte // DER of the CertID, as it was asked
-	Status    Status
-	RevokedAt lifecycle.Instant
-	Reason    lifecycle.Reason
+	ID []byte // DER of the CertID, as it was asked
+	Standing
 }
 
 // Content is what a response says, before it is signed.

@@ -20,6 +20,7 @@ type Source struct {
 	delegates map[string]*ocsp.Delegate
 	standings map[lifecycle.Serial]ocsp.Standing
 	index     uint64
+	moved     uint64 // index of the last change that was no issuing
 	stale     bool
 	age       time.Duration
 	valid     time.Duration
@@ -72,8 +73,18 @@ func (s *Source) Set(serial lifecycle.Serial, standing ocsp.Standing) uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.index++
+	if old, has := s.standings[serial]; has && old != standing {
+		s.moved = s.index
+	}
 	s.standings[serial] = standing
 	return s.index
+}
+
+// Moved implements ocsp.Source.
+func (s *Source) Moved(string) uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.moved
 }
 
 // SetStale says whether the state is too old, and how old.
