@@ -54,6 +54,10 @@ func reasonOf(body command.Body) string {
 		why = c.Comment
 	case *command.LiftSeal:
 		why = c.Reason
+	case *command.RetireConsumer:
+		why = c.Comment
+	case *command.WaiveConsumer:
+		why = c.Comment
 	}
 	if why == "" {
 		return noReason

@@ -46,6 +46,11 @@ const (
 	ClusterEdit   Verb = "cluster.write"
 	SnapshotSave  Verb = "snapshot.save"
 
+	ConsumerRead    Verb = "consumer.read"
+	ConsumerEdit    Verb = "consumer.write" // register, change, retire; each of the consumer's keys is asked about
+	ConsumerWaive   Verb = "consumer.waive"
+	ConsumerConfirm Verb = "consumer.confirm" // ask for canaries and confirm; in one's own name only
+
 	ProposalRead     Verb = "proposal.read"
 	ProposalApprove  Verb = "proposal.approve"     // and reject; the proposal must name the approver too
 	ProposalWithdraw Verb = "proposal.withdraw"    // one's own
@@ -56,6 +61,7 @@ const (
 var Verbs = []Verb{KeyCreate, KeyRead, KeyRotate, KeyActivate, KeySkip, KeySuspend, KeyResume, KeyDeactivate, KeyRevoke, KeyReplace, KeyDestroy,
 	KeyPolicy, KeySign, KeyVerify, StatusRead, LogRead, AuditRead, ReportRead, PrincipalRead, PrincipalEdit, TokenSelf, TokenEdit,
 	NodeRead, NodeEdit, NodeUnseal, ClusterRead, ClusterEdit, SnapshotSave,
+	ConsumerRead, ConsumerEdit, ConsumerWaive, ConsumerConfirm,
 	ProposalRead, ProposalApprove, ProposalWithdraw, ProposalBreak}
 
 // scope says what a verb is about: one key, or the cluster as a whole.
@@ -102,6 +108,11 @@ var rules = map[Verb]rule{
 	ClusterRead:   {aboutCaller, lifecycle.Roles},
 	ClusterEdit:   {aboutCluster, []lifecycle.Role{lifecycle.Admin}},
 	SnapshotSave:  {aboutCluster, []lifecycle.Role{lifecycle.Admin}},
+
+	ConsumerRead:    {aboutCaller, []lifecycle.Role{lifecycle.Admin, lifecycle.Operator, lifecycle.Approver, lifecycle.Auditor}},
+	ConsumerEdit:    {aboutChange, []lifecycle.Role{lifecycle.Admin, lifecycle.Operator}},
+	ConsumerWaive:   {aboutKey, []lifecycle.Role{lifecycle.Admin, lifecycle.Operator}},
+	ConsumerConfirm: {aboutKey, []lifecycle.Role{lifecycle.ConsumerRole}},
 
 	ProposalRead:     {aboutChange, []lifecycle.Role{lifecycle.Admin, lifecycle.Operator, lifecycle.Approver, lifecycle.Auditor}},
 	ProposalApprove:  {aboutChange, []lifecycle.Role{lifecycle.Approver}},

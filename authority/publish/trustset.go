@@ -39,6 +39,24 @@ func Set(view *state.View, name lifecycle.KeyID) (*TrustSet, error) {
 	return build(name, entries, h)
 }
 
+// Subset is the set of exactly these kids of a key, trusted or not: what a verifier
+// says it has loaded. ErrNoInstance when one of them is none of the key's.
+func Subset(view *state.View, name lifecycle.KeyID, kids []string) (*TrustSet, error) {
+	k := view.Key(name)
+	if k == nil {
+		return nil, fmt.Errorf("%w: %s", ErrNoKey, name)
+	}
+	var entries []entry
+	for _, kid := range kids {
+		found := view.ByKID(kid)
+		if len(found) != 1 || found[0].KID != kid || found[0].Key != name {
+			return nil, fmt.Errorf("%w: %.60q is none of key %s", ErrNoInstance, kid, name)
+		}
+		entries = append(entries, entry{k.Alg, found[0]})
+	}
+	return build(name, entries, horizon{})
+}
+
 // WellKnown is the trust set of /.well-known/jwks.json: all token and assertion
 // keys whose policy opts in.
 func WellKnown(view *state.View) (*TrustSet, error) {
