@@ -20,7 +20,7 @@ import (
 // startListeners opens what callers and verifiers use.
 func (d *Daemon) startListeners(ctx context.Context) error {
 	limits := transport.ServerOptions{MaxConnections: d.config.Limits.Connections, Logger: d.log}
-	d.api = api.New(api.Config{Node: d.config.NodeName, Service: d.service, Signer: d.signer, Sets: d.sets, Logger: d.log, Metrics: d.metrics,
+	d.api = api.New(api.Config{Node: d.config.NodeName, Service: d.service, Signer: d.signer, Consumers: d.consumers, Sets: d.sets, Logger: d.log, Metrics: d.metrics,
 		ForwardTransport: &http.Transport{TLSClientConfig: d.clientTLS(), MaxIdleConnsPerHost: 64, IdleConnTimeout: 50 * time.Second, ForceAttemptHTTP2: false},
 		PublicURL:        d.publicURL(), Journal: d.journal, Cluster: d.clusterStatus, Fencing: d.fencing, Snapshot: d.snapshot, EncodeJoinToken: d.encodeJoinToken,
 		Limits: api.Limits{PerPrincipal: rate(d.config.Limits.RequestsPerSecond), Server: limits}})
@@ -36,7 +36,7 @@ func (d *Daemon) startListeners(ctx context.Context) error {
 		return fmt.Errorf("listen for the public: %w", err)
 	}
 	config := public.Config{Node: d.config.NodeName, Ledger: d.node, Sets: d.sets, Attestor: d.attestor, Logger: d.log, Metrics: d.metrics,
-		PublicURL: d.publicURL(), Ready: d.readyFor, PerAddress: rate(d.config.Limits.AnonymousPerSecond)}
+		PublicURL: d.publicURL(), Ready: d.readyFor, Fetched: d.consumers.Fetched, PerAddress: rate(d.config.Limits.AnonymousPerSecond)}
 	pub := public.New(config)
 	d.caches.add(pub.Drop)
 	options := limits

@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/chancery-project/chancery/authority"
+	"github.com/chancery-project/chancery/authority/consumer"
 	"github.com/chancery-project/chancery/authority/publish"
 	"github.com/chancery-project/chancery/authority/signing"
 	"github.com/chancery-project/chancery/transport"
@@ -23,13 +24,14 @@ import (
 // Config of an API. What is nil is answered with not_available, unless said
 // otherwise.
 type Config struct {
-	Node    string // this node's name
-	Service *authority.Service
-	Signer  *signing.Signer
-	Sets    *publish.Cache   // shared with the public listener; nil = its own
-	Clock   func() time.Time // wall time; nil = time.Now
-	Logger  *slog.Logger     // nil = slog.Default
-	Metrics prometheus.Registerer
+	Node      string // this node's name
+	Service   *authority.Service
+	Signer    *signing.Signer
+	Consumers *consumer.Desk   // nil = none confirms here
+	Sets      *publish.Cache   // shared with the public listener; nil = its own
+	Clock     func() time.Time // wall time; nil = time.Now
+	Logger    *slog.Logger     // nil = slog.Default
+	Metrics   prometheus.Registerer
 
 	// ForwardTransport reaches the other nodes' API listeners over TLS with the
 	// cluster's CA, without a client certificate. nil = callers are told to go there.

@@ -88,6 +88,14 @@ func bodyEffects(say func(string, ...any), v *state.View, body command.Body) {
 		differences(say, "settings", v.Cluster().Settings, c.Settings)
 	case *command.AddPrincipal:
 		principalEffects(say, v.Principal(c.Principal.Name), c.Principal)
+	case *command.RegisterConsumer:
+		say("consumer %s (%s, owner %s) would be registered for %s, with a service principal of that name", c.Consumer.Name, c.Consumer.Class, c.Consumer.Owner, keyNames(c.Consumer.Keys))
+	case *command.UpdateConsumer:
+		consumerEffects(say, v.Consumer(c.Consumer.Name), c)
+	case *command.RetireConsumer:
+		say("nothing would wait for consumer %s any more, and it could not confirm: its principal and tokens end, and the name never comes back", c.Name)
+	case *command.WaiveConsumer:
+		say("gate %s of %s version %d would pass without consumer %s until %s", c.Gate, c.Key, c.Version, c.Consumer, c.Until)
 	case *command.LiftSeal:
 		if n := v.Node(c.Node); n != nil {
 			say("node %s would sign again what seal %s keeps it from signing", n.Name, c.ID)

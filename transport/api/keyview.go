@@ -47,7 +47,7 @@ func (a *API) keyView(v *state.View, k *lifecycle.Key, now time.Time) (*wire.Key
 		TrustSet:  wire.TrustSet{Digest: set.Digest, URL: a.publicURL(v) + wire.Path(wire.PathKeyJWKS, string(k.ID)), MaxAgeSeconds: int64(set.MaxAge(at) / time.Second)},
 		Versions:  a.versions(v, k),
 		Rotation:  rotationView(v, k, at),
-		Consumers: wire.Consumers{Lapsed: []string{}},
+		Consumers: consumerCounts(v, k.ID, set.Digest, at),
 	}
 	return show, nil
 }

@@ -192,7 +192,9 @@ var verbs = map[command.Kind]string{
 	command.KindOpenProposal: "propose", command.KindApprove: "proposal approve", command.KindRejectProposal: "proposal reject",
 	command.KindWithdrawProposal: "proposal withdraw", command.KindBreakGlass: "break glass",
 	command.KindPauseRotation: "rotation pause", command.KindResumeRotation: "rotation resume", command.KindSkipGate: "rotation skip", command.KindRollBack: "rotation rollback",
-	command.KindRotateGossipKey: "cluster rotate-gossip-key",
+	command.KindRotateGossipKey:  "cluster rotate-gossip-key",
+	command.KindRegisterConsumer: "consumer register", command.KindUpdateConsumer: "consumer change", command.KindRetireConsumer: "consumer retire",
+	command.KindEnrolConsumer: "consumer enrol", command.KindWaiveConsumer: "consumer waive",
 }
 
 // stored renders a remembered request. Its details come out of the lifecycle log.

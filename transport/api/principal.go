@@ -287,6 +287,8 @@ var canVerbs = map[string]access.Verb{
 	"principal list": access.PrincipalRead, "principal add": access.PrincipalEdit, "principal revoke": access.PrincipalEdit,
 	"token list": access.TokenSelf, "token create": access.TokenEdit, "token revoke": access.TokenEdit,
 	"node list": access.NodeRead, "node token": access.NodeEdit, "node promote": access.NodeEdit, "node quarantine": access.NodeEdit, "node remove": access.NodeEdit,
+	"consumer list": access.ConsumerRead, "consumer show": access.ConsumerRead, "consumer register": access.ConsumerEdit, "consumer retire": access.ConsumerEdit,
+	"consumer waive": access.ConsumerWaive, "consumer confirm": access.ConsumerConfirm,
 	"proposal list": access.ProposalRead, "proposal show": access.ProposalRead, "proposal approve": access.ProposalApprove,
 	"proposal reject": access.ProposalApprove, "proposal withdraw": access.ProposalWithdraw,
 	"cluster show": access.ClusterRead, "cluster set": access.ClusterEdit, "cluster rotate-gossip-key": access.ClusterEdit, "snapshot save": access.SnapshotSave,

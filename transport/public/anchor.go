@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/chancery-project/chancery/authority/consumer"
 	"github.com/chancery-project/chancery/authority/publish"
 	"github.com/chancery-project/chancery/fsm/ledger"
 	"github.com/chancery-project/chancery/fsm/lifecycle"
@@ -63,12 +64,29 @@ func (c *call) set(snap ledger.Snapshot, set *publish.TrustSet) {
 	} else {
 		h["Cache-Control"] = noStore
 	}
-	if matches(c.r.Header["If-None-Match"], set.ETag) {
+	unchanged := matches(c.r.Header["If-None-Match"], set.ETag)
+	c.fetched(snap, set, unchanged)
+	if unchanged {
 		c.status = http.StatusNotModified
 		c.w.WriteHeader(c.status)
 		return
 	}
 	c.body(jwksType, set.JWKS)
+}
+
+// fetched tells who keeps an eye on consumers. A caller need not say who it is; one that
+// shows its token is known by it, and gets nothing else for it here.
+func (c *call) fetched(snap ledger.Snapshot, set *publish.TrustSet, unchanged bool) {
+	if c.Fetched == nil {
+		return
+	}
+	v := consumer.Visit{Set: set, Unchanged: unchanged, Remote: c.r.RemoteAddr, Agent: c.r.UserAgent()}
+	if a := c.r.Header["Authorization"]; len(a) == 1 {
+		if token, ok := strings.CutPrefix(a[0], wire.BearerScheme); ok {
+			v.Token = token
+		}
+	}
+	c.Fetched(snap.View, v)
 }
 
 // matches compares entity tags as RFC 9110 section 13.1.2 does for If-None-Match:

@@ -13,9 +13,11 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/chancery-project/chancery/authority/consumer"
 	"github.com/chancery-project/chancery/authority/publish"
 	"github.com/chancery-project/chancery/authority/publish/ocsp"
 	"github.com/chancery-project/chancery/fsm/ledger"
+	"github.com/chancery-project/chancery/fsm/state"
 	"github.com/chancery-project/chancery/transport"
 	"github.com/chancery-project/chancery/transport/wire"
 )
@@ -38,6 +40,8 @@ type Config struct {
 	// Ready says whether this node can do something, "" = answer reads, or "sign".
 	// nil = always.
 	Ready func(what string) error
+	// Fetched is told of every fetch of a trust set; nil = nobody is.
+	Fetched func(*state.View, consumer.Visit)
 	// PerAddress bounds the requests from one address; zero = 100,000 a second.
 	PerAddress transport.Rate
 }

@@ -65,7 +65,7 @@ type ConsumerView struct {
 	Expect             int                     `json:"expect"`
 	Lifetime           lifecycle.Milliseconds  `json:"lifetime"`
 	Keys               []ConsumerKey           `json:"keys"`
-	Waivers            []lifecycle.Waiver      `json:"waivers"` // those that stand
+	Waivers            []Waiver                `json:"waivers"` // those that stand
 	Created            Origin                  `json:"created"`
 	EnrolledAt         Time                    `json:"enrolled_at"`
 	EnrolmentExpiresAt Time                    `json:"enrolment_expires_at"` // null: there is no unspent enrolment token
@@ -74,6 +74,17 @@ type ConsumerView struct {
 	LastSeenAt         Time                    `json:"last_seen_at"`
 	Position           *Position               `json:"position,omitempty"`
 	AsOf               Time                    `json:"as_of,omitzero"`
+}
+
+// Waiver lets one gate of one version pass without a consumer.
+type Waiver struct {
+	Key     string         `json:"key"`
+	Version uint64         `json:"version"`
+	Gate    lifecycle.Gate `json:"gate"`
+	Until   Time           `json:"until"`
+	By      string         `json:"by"`
+	At      Time           `json:"at"`
+	Comment string         `json:"comment"`
 }
 
 // ConsumerKey is how far a consumer is with one key.
