@@ -1,0 +1,159 @@
+package issuing
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/chancery-project/chancery/fsm/command"
+	"github.com/chancery-project/chancery/fsm/ledger"
+	"github.com/chancery-project/chancery/fsm/lifecycle"
+	"github.com/chancery-project/chancery/fsm/state"
+)
+
+// Warden proposes on the leader what time has made due about certificates: intents that
+// were never recorded are revoked, CRL entries that are past their time leave, and the
+// CA certificates of instances that are lost or compromised are revoked at the parent.
+type Warden struct {
+	ledger ledger.Ledger
+	clock  func() time.Time
+	log    *slog.Logger
+	pruned time.Time // when it looked for entries that may leave their CRL
+	done   chan struct{}
+}
+
+// Timing of a Warden. To look for entries that may leave costs a read of all of them.
+const (
+	wardenEvery = 10 * time.Second
+	pruneEvery  = 15 * time.Minute
+)
+
+// NewWarden makes a Warden; it starts nothing.
+func NewWarden(l ledger.Ledger, clock func() time.Time, log *slog.Logger) *Warden {
+	return &Warden{ledger: l, clock: clock, log: log, done: make(chan struct{})}
+}
+
+// Start runs the warden until ctx ends.
+func (w *Warden) Start(ctx context.Context) {
+	go func() {
+		defer close(w.done)
+		tick := time.NewTicker(wardenEvery)
+		defer tick.Stop()
+		for {
+			if lead := w.ledger.Leadership(); lead.Self && lead.Ready {
+				w.pass(ctx)
+			}
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			}
+		}
+	}()
+}
+
+// Wait returns when the warden has ended.
+func (w *Warden) Wait() { <-w.done }
+
+// pass proposes everything that is due now.
+func (w *Warden) pass(ctx context.Context) {
+	v := w.ledger.View()
+	now := max(lifecycle.Instant(w.clock().UnixMilli()), v.Clock())
+	prune := w.clock().Sub(w.pruned) >= pruneEvery
+	if prune {
+		w.pruned = w.clock()
+	}
+	bodies, err := Due(v, now, prune)
+	if err != nil {
+		w.log.Error("look for certificates that are due", "err", err)
+	}
+	for _, body := range bodies {
+		cmd := &command.Command{Body: body, Header: command.Header{At: now, Actor: "system", Node: w.ledger.NodeID()}}
+		if o := state.Trial(v, cmd); !o.OK() {
+			w.log.Warn("a due change of certificates would be refused", "kind", body.Kind().String(), "reason", o.Code, "detail", o.Detail)
+			continue
+		}
+		o, err := w.ledger.Propose(ctx, cmd)
+		if err = accepted(o, err); err != nil {
+			w.log.Warn("a due change of certificates was not made; it is tried again", "kind", body.Kind().String(), "err", err)
+		}
+	}
+}
+
+// Due lists what is due about certificates as of now. It is a function of the state.
+func Due(v *state.View, now lifecycle.Instant, prune bool) (bodies []command.Body, err error) {
+	lost, err := v.DueIntents(now, command.MaxRevokeItems)
+	if err != nil {
+		return nil, err
+	}
+	if len(lost) > 0 {
+		bodies = append(bodies, &command.AbandonIntents{Serials: lost})
+	}
+	for _, ca := range v.CACerts("") {
+		if !prune {
+			break
+		}
+		old, err := v.Prunable(ca.KID, command.MaxRevokeItems)
+		if err != nil {
+			return bodies, err
+		}
+		if len(old) > 0 {
+			bodies = append(bodies, &command.PruneRevoked{Serials: old})
+		}
+	}
+	if items := fallen(v, now); len(items) > 0 {
+		bodies = append(bodies, &command.RevokeCertificates{Items: items})
+	}
+	return bodies, nil
+}
+
+// fallen lists the CA certificates that their parent has to revoke: at once where the
+// key is in other hands; where it is only gone, when its last CRL is over, because until
+// then its certificates are as good as they were.
+func fallen(v *state.View, now lifecycle.Instant) (items []command.RevokeItem) {
+	for _, ca := range v.CACerts("") {
+		is, ver := v.Issuer(ca.Issuer), v.Version(ca.Issuer, ca.Version)
+		serial, ours := lifecycle.SerialOf(ca.Serial)
+		if is == nil || ver == nil || is.Kind != lifecycle.IssuingIssuer || ca.Revocation != nil || now > ca.NotAfter || !ours {
+			continue
+		}
+		if reason, why, ok := fallenBecause(v, ca, ver, now); ok {
+			items = append(items, command.RevokeItem{Serial: serial, Reason: reason, Comment: why})
+		}
+	}
+	slices.SortFunc(items, func(a, b command.RevokeItem) int { return slices.Compare(a.Serial[:], b.Serial[:]) })
+	return items[:min(len(items), command.MaxRevokeItems)]
+}
+
+func fallenBecause(v *state.View, ca *lifecycle.CACert, ver *lifecycle.Version, now lifecycle.Instant) (reason lifecycle.Reason, why string, ok bool) {
+	i := v.Instance(ca.Issuer, ca.Version, ca.Node)
+	if ver.Distrusts() || i != nil && i.Condition == lifecycle.InstanceBad {
+		r := ver.Revocation
+		if i != nil && i.Revocation != nil {
+			r = i.Revocation
+		}
+		if r != nil && !r.Reason.IsCompromise() {
+			return r.Reason, "the instance was revoked", true
+		}
+		return lifecycle.CACompromise, "the instance was revoked: its key may be in other hands", true
+	}
+	if at, gone := Deadline(v, ca); gone && now > at {
+		return lifecycle.CessationOfOperation, "the instance is gone, and its last CRL ended at " + at.String(), true
+	}
+	return "", "", false
+}
+
+// Deadline is when the certificates of an instance that is gone stop being verifiable:
+// nextUpdate of the last CRL it signed, or at once when it signed none. gone is false as
+// long as the instance, or its node, may come back.
+func Deadline(v *state.View, ca *lifecycle.CACert) (at lifecycle.Instant, gone bool) {
+	i, n := v.Instance(ca.Issuer, ca.Version, ca.Node), v.Node(ca.Node)
+	if i != nil && i.Condition != lifecycle.Erased && n != nil && n.Status != lifecycle.Removed {
+		return 0, false
+	}
+	if crl := v.CRLState(ca.KID, 0); crl != nil {
+		return crl.NextUpdate, true
+	}
+	return ca.BoundAt, true
+}
