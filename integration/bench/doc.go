@@ -10,5 +10,5 @@
 //
 // Everything happens on the loopback interface and in one temporary directory.
 //
-//	go run ./integration/bench [-only gate,driver,sign,read,write,strict,fence,emergency,fail] [-rounds 9] [-each 500ms]
+//	go run ./integration/bench [-only gate,driver,sign,read,write,strict,fence,emergency,pkistate,fail] [-rounds 9] [-each 500ms]
 package main

@@ -16,17 +16,19 @@ import (
 
 // options of a run.
 type options struct {
-	rounds  int
-	each    time.Duration
-	kills   int
-	entries int
-	profile string // directory for CPU profiles of the servers, "" = none
-	verbose bool
+	rounds       int
+	each         time.Duration
+	kills        int
+	entries      int
+	certificates int
+	profile      string // directory for CPU profiles of the servers, "" = none
+	verbose      bool
 }
 
 // roles are what a child process of this program can be.
 var roles = map[string]func([]string) error{
 	"server": serveNode, "bare-sign": bareSign, "raw-sign": rawSign, "bare-read": bareRead, "bare-raft": bareRaft,
+	"pki-state": pkiStateChild,
 }
 
 func main() {
@@ -48,12 +50,13 @@ func exit(err error) {
 
 func run() error {
 	var o options
-	only := flag.String("only", "gate,driver,sign,read,write,strict,fence,emergency,fail", "which groups to measure")
+	only := flag.String("only", "gate,driver,sign,read,write,strict,fence,emergency,pkistate,fail", "which groups to measure")
 	dir := flag.String("dir", "", "where the nodes live: the disk to measure; a temporary directory if empty")
 	flag.IntVar(&o.rounds, "rounds", 9, "rounds of each measurement")
 	flag.DurationVar(&o.each, "each", 500*time.Millisecond, "length of a round")
 	flag.IntVar(&o.kills, "kills", 7, "leaders to kill")
 	flag.IntVar(&o.entries, "entries", 100_000, "log entries of the node that restarts")
+	flag.IntVar(&o.certificates, "certificates", 1_000_000, "certificates in the state of one node")
 	flag.StringVar(&o.profile, "profile", "", "write CPU profiles of the servers into this directory")
 	flag.BoolVar(&o.verbose, "v", false, "say what every round gave")
 	flag.Parse()
@@ -74,7 +77,7 @@ func run() error {
 	for _, g := range []struct {
 		name string
 		run  func() error
-	}{{"gate", b.gate}, {"driver", b.driver}, {"sign", b.sign}, {"read", b.read}, {"write", b.write}, {"strict", b.strict}, {"fence", b.fence}, {"emergency", b.emergency}, {"fail", b.fail}} {
+	}{{"gate", b.gate}, {"driver", b.driver}, {"sign", b.sign}, {"read", b.read}, {"write", b.write}, {"strict", b.strict}, {"fence", b.fence}, {"emergency", b.emergency}, {"pkistate", b.pkiState}, {"fail", b.fail}} {
 		if slices.Contains(groups, g.name) {
 			if err := g.run(); err != nil {
 				return fmt.Errorf("measure %s: %w", g.name, err)
