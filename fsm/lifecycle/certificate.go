@@ -81,7 +81,7 @@ type Certificate struct {
 	IntentAt    Instant         `cbor:"19,keyasint"`
 	DeadlineAt  Instant         `cbor:"20,keyasint,omitempty"` // when the intent counts as lost; 0 once it is recorded
 	IssuedAt    Instant         `cbor:"21,keyasint,omitempty"`
-	Index       uint64          `cbor:"22,keyasint,omitempty"` // of the entry that recorded it
+	Index       uint64          `cbor:"22,keyasint,omitempty"` // of the entry that recorded it; before that, of the one that announced it
 	Revocation  *CertRevocation `cbor:"23,keyasint,omitempty"`
 	Replaces    *Serial         `cbor:"24,keyasint,omitempty"` // renewed from
 	TokenID     string          `cbor:"26,keyasint,omitempty"` // the requester's, until it is recorded

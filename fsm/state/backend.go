@@ -61,8 +61,8 @@ const (
 	TableCertNames      Table = "certnames"      // name, NUL
 	TableCertRequesters Table = "certrequesters" // requester, NUL
 	TableCertKeys       Table = "certkeys"       // SHA-256 of the SPKI
-	TableCertExpiry     Table = "certexpiry"     // NotAfter; kid in binary
-	TableCertIntents    Table = "certintents"    // deadline; kid in binary
+	TableCertExpiry     Table = "certexpiry"     // NotAfter; the first bytes of the kid
+	TableCertIntents    Table = "certintents"    // entry; serials and deadlines of what it announced and nobody recorded yet
 	TableCertRequests   Table = "certrequests"   // request id in binary, requester; serial and digest of the request
 )
 

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"slices"
 
 	"github.com/chancery-project/chancery/fsm/command"
 	"github.com/chancery-project/chancery/fsm/lifecycle"
@@ -59,21 +60,45 @@ func (x *tx) announce(c *lifecycle.Certificate) {
 		x.owners = map[string]string{}
 	}
 	x.owners[string(c.SPKIHash)] = c.Requester
-	x.coldAdd(TableCertIntents, instantKey(c.DeadlineAt)+serial, []byte(kidBytes(c.IssuerKID)))
+	x.openIntents = append(append(x.openIntents, serial...), instantKey(c.DeadlineAt)...)
 	x.tally(c.IssuerKID).Intents++
 }
 
 // settle ends the intent of a certificate: it becomes one that people look for.
 func (x *tx) settle(c *lifecycle.Certificate) {
 	serial := serialKey(c.Serial)
-	x.coldDrop(TableCertIntents, instantKey(c.DeadlineAt)+serial)
+	x.closeIntent(c)
 	for _, name := range c.Names() {
 		x.coldAdd(TableCertNames, name+"\x00"+serial, present)
 	}
 	x.coldAdd(TableCertRequesters, c.Requester+"\x00"+serial, present)
-	x.coldAdd(TableCertExpiry, instantKey(c.NotAfter)+serial, []byte(kidBytes(c.IssuerKID)))
+	x.coldAdd(TableCertExpiry, instantKey(c.NotAfter)+serial, []byte(kidMark(c.IssuerKID)))
 	c.DeadlineAt, c.TokenID = 0, ""
 	x.tally(c.IssuerKID).Intents--
+}
+
+// putIntents enters the certificates that this entry announced, all in one row: most of
+// them are recorded together too.
+func (x *tx) putIntents() {
+	x.coldAdd(TableCertIntents, number(x.index), x.openIntents)
+	x.openIntents = nil
+}
+
+// closeIntent takes a certificate out of the row of the entry that announced it.
+func (x *tx) closeIntent(c *lifecycle.Certificate) {
+	key := number(c.Index)
+	row := x.coldGet(TableCertIntents, key)
+	for at := 0; at+intentBytes <= len(row); at += intentBytes {
+		if string(row[at:at+lifecycle.SerialBytes]) != serialKey(c.Serial) {
+			continue
+		}
+		if len(row) == intentBytes {
+			x.coldDrop(TableCertIntents, key)
+		} else {
+			x.coldPut(TableCertIntents, key, slices.Concat(row[:at], row[at+intentBytes:]))
+		}
+		return
+	}
 }
 
 // withdraw puts a certificate on the CRL, or changes why it is there.
@@ -139,6 +164,7 @@ const maxSeparateLeaves = 16
 
 func (x *tx) revokeCertificates(c *command.RevokeCertificates) Outcome {
 	groups, done := make([]GroupOutcome, len(c.Items)), make([]*lifecycle.Certificate, 0, len(c.Items))
+	x.expect(2 * len(c.Items))
 	for i := range c.Items {
 		it := &c.Items[i]
 		row, o := x.revocable(it)

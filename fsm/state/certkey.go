@@ -1,9 +1,11 @@
 package state
 
 import (
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
+	"fmt"
 	"strings"
 
 	"github.com/chancery-project/chancery/fsm/lifecycle"
@@ -14,16 +16,26 @@ import (
 
 func serialKey(s lifecycle.Serial) string { return string(s[:]) }
 
-// kidBytes are the 32 bytes of a kid. Kids in rows passed Check.
-func kidBytes(kid string) string {
+// kidRaw are the 32 bytes of a kid.
+func kidRaw(kid string) (string, bool) {
 	b, err := base64.RawURLEncoding.DecodeString(kid)
-	if err != nil {
-		return ""
-	}
-	return string(b)
+	return string(b), err == nil && len(b) == sha256.Size
 }
 
-func kidText(raw []byte) string { return base64.RawURLEncoding.EncodeToString(raw) }
+// kidBytes is kidRaw for a kid out of a row: it passed Check.
+func kidBytes(kid string) string {
+	b, ok := kidRaw(kid)
+	if !ok {
+		panic(&Corruption{Err: fmt.Errorf("%q in a row is no kid", kid)})
+	}
+	return b
+}
+
+// kidMark is enough of a kid to pass over rows of others.
+func kidMark(kid string) string { return kidBytes(kid)[:8] }
+
+// intentBytes of a row of open intents: a serial and a deadline.
+const intentBytes = lifecycle.SerialBytes + 8
 
 func crlKey(kid string, shard uint64) string { return kid + "\x00" + hexNumber(shard) }
 

@@ -123,9 +123,7 @@ func (f *finder) plan() {
 		f.table, f.prefix = TableCertKeys, string(q.SPKIHash)
 	case q.Requester != "":
 		f.table, f.prefix = TableCertRequesters, q.Requester+"\x00"
-	case slices.Equal(q.States, []lifecycle.CertState{lifecycle.CertIntent}):
-		f.table = TableCertIntents
-	case q.From != 0 || q.To != 0 || f.kids != nil:
+	case q.From != 0 || q.To != 0 || f.kids != nil && !slices.Contains(q.States, lifecycle.CertIntent):
 		f.table = TableCertExpiry
 	default:
 		f.table = TableCertificates
@@ -177,8 +175,8 @@ func (f *finder) fitsIndex(key string, b []byte) bool {
 	case TableCertNames:
 		name, _, _ := strings.Cut(key, "\x00")
 		return lifecycle.MatchGlob(f.name, name)
-	case TableCertExpiry, TableCertIntents:
-		return f.kids == nil || slices.Contains(f.kids, string(b))
+	case TableCertExpiry:
+		return f.kids == nil || slices.ContainsFunc(f.kids, func(kid string) bool { return strings.HasPrefix(kid, string(b)) })
 	}
 	return true
 }

@@ -147,7 +147,10 @@ type RevokedEntry struct {
 // EachRevoked calls fn for each certificate on the CRL of an instance, in serial order,
 // until fn returns false. All of them are of one state, that after the entry index.
 func (v *View) EachRevoked(kid string, fn func(RevokedEntry) bool) (index uint64, err error) {
-	prefix := kidBytes(kid)
+	prefix, ok := kidRaw(kid)
+	if !ok {
+		return v.Position().Index, nil
+	}
 	err = v.cold(func(r Reader) error {
 		m, _, err := loadMeta(r)
 		if err != nil {
@@ -188,15 +191,16 @@ func (v *View) Prunable(kid string, limit int) (out []lifecycle.Serial, err erro
 }
 
 // DueIntents lists up to limit certificates, in serial order, that were announced and
-// not recorded by their deadline at an instant.
+// not recorded by their deadline at an instant. It looks at all that are open.
 func (v *View) DueIntents(at lifecycle.Instant, limit int) (out []lifecycle.Serial, err error) {
 	err = v.cold(func(r Reader) error {
-		r.Ascend(TableCertIntents, "", func(key string, _ []byte) bool {
-			if len(out) == limit || len(key) < 8 || lifecycle.Instant(binary.BigEndian.Uint64([]byte(key[:8]))) > at {
-				return false
+		r.Ascend(TableCertIntents, "", func(_ string, b []byte) bool {
+			for ; len(b) >= intentBytes && len(out) < limit; b = b[intentBytes:] {
+				if deadline := binary.BigEndian.Uint64(b[lifecycle.SerialBytes:]); lifecycle.Instant(deadline) <= at {
+					out = append(out, lifecycle.Serial(b[:lifecycle.SerialBytes]))
+				}
 			}
-			out = append(out, serialAt(key))
-			return true
+			return len(out) < limit
 		})
 		return nil
 	})

@@ -13,7 +13,7 @@ import (
 
 // coldGet returns the row as this entry has left it, nil when there is none.
 func (x *tx) coldGet(t Table, key string) []byte {
-	if i, ok := x.slot[string(hotKey(t, key))]; ok {
+	if i, ok := x.slot[rowID{t, key}]; ok {
 		return x.writes[i].new
 	}
 	return x.cold.Get(t, key)

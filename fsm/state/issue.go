@@ -11,7 +11,7 @@ import (
 )
 
 // Issuing is two entries. IssueIntents comes before the signature: from then on the
-// certificate counts as possibly issued. RecordIssued comes after it and before anybody
+// certificate counts as possibly issued. It leaves no leaf, for nothing has happened yet. RecordIssued comes after it and before anybody
 // gets the certificate. Both look at the whole right to issue, so a right that ended in
 // between has ended for the certificate too: it is kept, because it exists, and revoked
 // in the same entry, because nobody was given it. No certificate that was given out
@@ -27,7 +27,8 @@ const (
 
 func (x *tx) issueIntents(c *command.IssueIntents) Outcome {
 	node := x.node(c.Node)
-	groups, done := make([]GroupOutcome, len(c.Items)), make([]*command.IssueItem, 0, len(c.Items))
+	groups, done := make([]GroupOutcome, len(c.Items)), 0
+	x.expect(4 * len(c.Items))
 	for i := range c.Items {
 		it := &c.Items[i]
 		if o := x.mayAnnounce(node, it); !o.OK() {
@@ -37,15 +38,15 @@ func (x *tx) issueIntents(c *command.IssueIntents) Outcome {
 		x.announce(&lifecycle.Certificate{Serial: it.Serial, Issuer: it.Issuer, IssuerKID: it.KID, Profile: it.Profile, ProfileHash: it.ProfileHash,
 			TBSHash: it.TBSHash, State: lifecycle.CertIntent, Subject: it.Subject, DNS: it.DNS, IPs: it.IPs, URIs: it.URIs, Emails: it.Emails,
 			NotBefore: it.NotBefore, NotAfter: it.NotAfter, Requester: it.Requester, RequestID: it.RequestID, SPKIHash: it.SPKIHash,
-			IntentAt: x.now(), DeadlineAt: it.DeadlineAt, Replaces: it.Replaces, TokenID: it.TokenID, ByReplaced: it.ByCertificate})
+			IntentAt: x.now(), DeadlineAt: it.DeadlineAt, Replaces: it.Replaces, TokenID: it.TokenID, ByReplaced: it.ByCertificate,
+			Index: x.index})
 		x.rememberIssue(it)
-		done = append(done, it)
+		done++
 	}
-	if len(done) > 0 {
+	if done > 0 {
+		x.putIntents()
 		x.putTallies()
-		x.evict(TableCertRequests, evictPerEntry*len(done), requestKeyTime)
-		x.record(Leaf{Kind: "cert.announced", Node: c.Node, Count: len(done),
-			Digest: serialsDigest(len(done), func(i int) (lifecycle.Serial, []byte) { return done[i].Serial, done[i].TBSHash })})
+		x.evict(TableCertRequests, evictPerEntry*done, requestKeyTime)
 	}
 	return Outcome{Groups: groups}
 }
@@ -267,6 +268,7 @@ func (x *tx) recordIssued(c *command.RecordIssued) Outcome {
 	node := x.node(c.Node)
 	groups := make([]GroupOutcome, len(c.Items))
 	var issued, late []*lifecycle.Certificate
+	x.expect(7 * len(c.Items))
 	sums := make([][sha256.Size]byte, 0, len(c.Items))
 	for i := range c.Items {
 		it := &c.Items[i]

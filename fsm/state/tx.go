@@ -1,6 +1,7 @@
 package state
 
 import (
+	"slices"
 	"strings"
 
 	iradix "github.com/hashicorp/go-immutable-radix/v2"
@@ -16,6 +17,12 @@ type write struct {
 	old, new []byte
 }
 
+// rowID names a row.
+type rowID struct {
+	table Table
+	key   string
+}
+
 // tx is one entry's work. Hot rows live in a persistent tree, so throwing the tx
 // away undoes everything: that is how a refused entry leaves no trace, and how a
 // trial-apply runs on a View that others are reading.
@@ -28,12 +35,13 @@ type tx struct {
 	head   *command.Header
 	hash   string // hex digest of the entry
 	writes []write
-	slot   map[string]int // row -> its place in writes
+	slot   map[rowID]int // its place in writes
 	leaves []Leaf
 
-	owners     map[string]string      // of the public keys that this entry announced certificates for
-	tallies    []*lifecycle.CertTally // changed and not put yet
-	proposalID string                 // of the proposal that this entry executes
+	owners      map[string]string      // of the public keys that this entry announced certificates for
+	openIntents []byte                 // that this entry announced, as their row has them
+	tallies     []*lifecycle.CertTally // changed and not put yet
+	proposalID  string                 // of the proposal that this entry executes
 }
 
 func hotKey(t Table, key string) []byte {
@@ -77,18 +85,26 @@ func (x *tx) note(t Table, key string, old any, existed bool, row []byte) {
 // touch finds what the entry made of a row before, nil for nothing. A row that changes
 // twice within an entry is hashed and stored once. The result is good until begin.
 func (x *tx) touch(t Table, key string) *write {
-	if i, ok := x.slot[string(hotKey(t, key))]; ok {
+	if i, ok := x.slot[rowID{t, key}]; ok {
 		return &x.writes[i]
 	}
 	return nil
 }
 
+// expect makes room for so many changed rows.
+func (x *tx) expect(rows int) {
+	x.writes = slices.Grow(x.writes, rows)
+	if x.slot == nil {
+		x.slot = make(map[rowID]int, rows)
+	}
+}
+
 // begin enters the first change of a row.
 func (x *tx) begin(w write) *write {
 	if x.slot == nil {
-		x.slot = map[string]int{}
+		x.expect(8)
 	}
-	x.slot[string(hotKey(w.table, w.key))] = len(x.writes)
+	x.slot[rowID{w.table, w.key}] = len(x.writes)
 	x.writes = append(x.writes, w)
 	return &x.writes[len(x.writes)-1]
 }

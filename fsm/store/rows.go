@@ -44,12 +44,25 @@ func (r *rows) bucket(t state.Table) *bolt.Bucket {
 	if b == nil {
 		panic(writeError{fmt.Errorf("table %s: %w", t, ErrDamaged)}) // makeTables made them all
 	}
-	switch t {
-	case state.TableLog, state.TableLogHashes:
-		b.FillPercent = 1 // rows are only appended: a split page is never filled up later
-	}
+	b.FillPercent = fill(t)
 	r.buckets[t] = b
 	return b
+}
+
+// fill is how full a page of the table is left when it is split. Where rows are only
+// appended nothing is put into it later. Where they come anywhere, halves do best.
+func fill(t state.Table) float64 {
+	switch t {
+	case state.TableLog, state.TableLogHashes, state.TableCertDERs:
+		return 1
+	case state.TableCertificates:
+		return 0.95 // serials sort by time, and a row may grow a little when it is recorded
+	case state.TableCertRequests, state.TableOperations:
+		return 0.9 // their ids sort by time, that of their callers
+	case state.TableCertExpiry:
+		return 0.7 // some append, those with the usual lifetimes
+	}
+	return bolt.DefaultFillPercent
 }
 
 func (r *rows) Get(t state.Table, key string) []byte { return r.bucket(t).Get([]byte(key)) }

@@ -1,0 +1,32 @@
+package store
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/chancery-project/chancery/fsm/fsmtest"
+)
+
+// BenchmarkIssue is what certificates cost a node that follows, announced and recorded
+// so many in an entry, one transaction for each entry.
+func BenchmarkIssue(b *testing.B) {
+	for _, size := range []int{1, 32} {
+		b.Run(fmt.Sprint(size), func(b *testing.B) {
+			s := open(b, b.TempDir(), Options{})
+			script := append([][]byte{fsmtest.Genesis()}, fsmtest.PKI()...)
+			apply(b, s, batch(1, script))
+			index, first := uint64(len(script)), 0
+			for b.Loop() {
+				b.StopTimer()
+				intents, record := fsmtest.Issue(first, size)
+				first += size
+				b.StartTimer()
+				for _, e := range [][]byte{intents, record} {
+					index++
+					apply(b, s, []Entry{{Index: index, Data: e}})
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(first), "us/cert")
+		})
+	}
+}
