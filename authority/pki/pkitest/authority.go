@@ -5,13 +5,12 @@ package pkitest
 
 import (
 	"bytes"
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/base64"
 	"encoding/pem"
 	"math/big"
 	"os"
@@ -20,13 +19,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chancery-project/chancery/authority/publish"
 	"github.com/chancery-project/chancery/fsm/lifecycle"
 )
 
 // CA is one instance of an issuer.
 type CA struct {
 	KID    string
-	Key    *ecdsa.PrivateKey
+	Key    crypto.Signer
 	Cert   *x509.Certificate
 	Parent *CA // nil for a root
 }
@@ -50,8 +50,13 @@ func (c *CA) Issuing(t testing.TB, name string) *CA {
 
 func newCA(t testing.TB, parent *CA, name string) *CA {
 	t.Helper()
-	c := &CA{Key: Key(t), Parent: parent}
-	c.KID = kid(t, c.Key)
+	return certified(t, parent, name, Key(t))
+}
+
+// certified makes the CA certificate of a key.
+func certified(t testing.TB, parent *CA, name string, own crypto.Signer) *CA {
+	t.Helper()
+	c := &CA{Key: own, Parent: parent, KID: kid(t, own)}
 	template := Template(name, 24*time.Hour)
 	template.IsCA, template.BasicConstraintsValid = true, true
 	template.KeyUsage = x509.KeyUsageCertSign | x509.KeyUsageCRLSign
@@ -118,9 +123,9 @@ func Key(t testing.TB) *ecdsa.PrivateKey {
 	return key
 }
 
-func create(t testing.TB, template, parent *x509.Certificate, key, by *ecdsa.PrivateKey) *x509.Certificate {
+func create(t testing.TB, template, parent *x509.Certificate, key, by crypto.Signer) *x509.Certificate {
 	t.Helper()
-	der, err := x509.CreateCertificate(rand.Reader, template, parent, &key.PublicKey, by)
+	der, err := x509.CreateCertificate(rand.Reader, template, parent, key.Public(), by)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -131,15 +136,22 @@ func create(t testing.TB, template, parent *x509.Certificate, key, by *ecdsa.Pri
 	return cert
 }
 
-// kid only has to be unlike others here.
-func kid(t testing.TB, key *ecdsa.PrivateKey) string {
+func kid(t testing.TB, key crypto.Signer) string {
 	t.Helper()
-	spki, err := x509.MarshalPKIXPublicKey(&key.PublicKey)
+	kid, err := publish.Thumbprint(spki(t, key))
 	if err != nil {
 		t.Fatal(err)
 	}
-	sum := sha256.Sum256(spki)
-	return base64.RawURLEncoding.EncodeToString(sum[:])
+	return kid
+}
+
+func spki(t testing.TB, key crypto.Signer) []byte {
+	t.Helper()
+	der, err := x509.MarshalPKIXPublicKey(key.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return der
 }
 
 // WritePEM writes certificates, or CRLs, into one file of dir and gives its path.
