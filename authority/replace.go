@@ -102,7 +102,11 @@ func holderGone(v *state.View, k *lifecycle.Key, reason lifecycle.Reason) error 
 	if is == string(lifecycle.Member) {
 		is = "no signer"
 	}
-	return refuse(string(state.NotReady), fmt.Sprintf("chancery key revoke %s --reason %s, then make a key of another name on a node that signs: chancery key create NAME --custody singleton --node NODE", k.ID, reason),
+	readmit := ""
+	if is == string(lifecycle.Quarantined) {
+		readmit = fmt.Sprintf("if %s may be trusted: chancery node quarantine %s --release; if not: ", name, name)
+	}
+	return refuse(string(state.NotReady), fmt.Sprintf("%schancery key revoke %s --reason %s, then make a key of another name on a node that signs: chancery key create NAME --custody singleton --node NODE", readmit, k.ID, reason),
 		"nothing was changed: %s is held by node %s alone, which is %s and can make no new version", k.ID, name, is)
 }
 

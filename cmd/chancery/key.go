@@ -183,6 +183,9 @@ func versionText(v *wire.Version) string {
 	if v.InTrustSet {
 		s += ", in the trust set"
 	}
+	if v.Emergency {
+		s += ", made by an emergency"
+	}
 	if v.Revocation != nil {
 		s += fmt.Sprintf(", revoked by %s (%s)", v.Revocation.By, v.Revocation.Reason)
 	}

@@ -29,6 +29,7 @@ type keyVerbRow struct {
 func verbRows() []keyVerbRow {
 	rows := []keyVerbRow{
 		{Verb: "create", State: lifecycle.PreActivation.String() + ", then " + lifecycle.Active.String(), InJWKS: "yes", MaySign: "once active", Fenced: "no", Reversible: "no: names are never reused", WhoMay: whoMay(access.KeyCreate)},
+		{Verb: "replace --emergency", State: lifecycle.PreActivation.String() + ", at once " + lifecycle.Active.String() + " (the new version); the old ones as revoke says", InJWKS: "the new version, at once", MaySign: "with the first key pair that is made", Fenced: "the old versions", Reversible: "no", WhoMay: whoMay(access.KeyReplace)},
 		{Verb: "rotate", State: lifecycle.PreActivation.String() + " (the new version)", InJWKS: "yes, before it signs", MaySign: "no: proofs of possession only", Fenced: "no", Reversible: "yes: rotation rollback, before it is activated", WhoMay: whoMay(access.KeyRotate)},
 	}
 	for _, r := range []struct {

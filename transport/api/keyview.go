@@ -61,7 +61,7 @@ func (a *API) versions(v *state.View, k *lifecycle.Key) []wire.Version {
 		created := origin(ver.Created)
 		w := wire.Version{Version: ver.Number, State: ver.State, Since: wire.Time(ver.SinceAt), InTrustSet: ver.InTrustSet(),
 			Revocation: revocation(ver.Revocation), Created: &created, PublishedAt: wire.Time(ver.PublishedAt),
-			ActivatedAt: wire.Time(ver.ActivatedAt), DeactivatedAt: wire.Time(ver.DeactivatedAt), DestroyAt: wire.Time(ver.DestroyAt),
+			ActivatedAt: wire.Time(ver.ActivatedAt), DeactivatedAt: wire.Time(ver.DeactivatedAt), DestroyAt: wire.Time(ver.DestroyAt), Emergency: ver.Emergency,
 			Instances: []wire.Instance{}}
 		if ver.State == lifecycle.Suspended {
 			w.SuspendedFrom = wire.Text(ver.SuspendedFrom.String())

@@ -108,7 +108,7 @@ func TestReplacePlan(t *testing.T) {
 	if !op.Plan || fmt.Sprint(op.Versions, op.NewVersion) != "[1] 2" || op.Committed.WithinMS == 0 || op.Fenced.WithinMS != 4250 || op.Settled.WithinMS <= op.Fenced.WithinMS || op.Published.WithinMS == 0 {
 		t.Errorf("plan = %s", r.body)
 	}
-	if b := op.BlastRadius; b == nil || b.Consumers == nil || b.Complete || len(b.Unknown) == 0 {
+	if b := op.BlastRadius; b == nil || b.Consumers == nil || !b.Complete || b.Unknown != nil {
 		t.Errorf("blast radius = %+v", b)
 	}
 	if len(op.Nodes) != 2 || op.Nodes[0].Instance == nil || op.Nodes[1].Outcome != wire.LeaseExpired || op.Nodes[1].Instance == nil {
@@ -227,5 +227,57 @@ func TestWhoStillTrusts(t *testing.T) {
 	op = get[wire.Operation](t, n.ask("admin", "POST", wire.Path(wire.PathRevoke, "ci-2"), revokeCI))
 	if op.StillTrusting == nil || len(op.StillTrusting) != 0 {
 		t.Errorf("nobody depends on it: %+v", op.StillTrusting)
+	}
+}
+
+// TestBlastRadiusCounts signatures as the nodes account for them, and says what it does
+// not know.
+func TestBlastRadiusCounts(t *testing.T) {
+	two := ledgertest.NodeID("node2")
+	n := start(t)
+	k := createCI
+	k.Policy = []byte(`{"lead":"0s"}`)
+	n.create(k)
+	i := n.ledger.View().Instance("ci", 1, two)
+	n.ledger.Must(t, &command.BindInstance{Key: "ci", Version: 1, Node: two, CKAID: i.CKAID, SPKI: []byte("of node2"), KID: strings.Repeat("k", 43), Driver: "soft"})
+	admitted := n.ledger.View().Instance("ci", 1, two).AdmittedAt
+	radius := func(since lifecycle.Instant) *wire.BlastRadius {
+		t.Helper()
+		r := replaceCI
+		r.CompromisedSince = wire.Time(since)
+		return get[wire.Operation](t, n.ask("admin", "POST", wire.Path(wire.PathReplace, "ci")+"?plan=true", r)).BlastRadius
+	}
+	says := func(b *wire.BlastRadius, want string) {
+		t.Helper()
+		if b.Complete || len(b.Unknown) != 1 || !strings.Contains(b.Unknown[0], want) {
+			t.Errorf("it says %v, want %q", b.Unknown, want)
+		}
+	}
+	says(radius(0), "node2 has not accounted for its own yet")
+
+	n.clock.Advance(10 * time.Second)
+	last := n.clock.At()
+	n.ledger.Must(t, &command.ReportTally{Node: two, Seq: 1, Hash: make([]byte, 32), At: last,
+		Items: []command.TallyItem{{Key: "ci", Version: 1, KID: strings.Repeat("k", 43), Released: 5, Open: 1, LastAt: last}}})
+	if b := radius(0); b.SignaturesSince != 6 || !b.Complete {
+		t.Errorf("since ever: %+v", b)
+	}
+	if b := radius(admitted); b.SignaturesSince != 6 || !b.Complete {
+		t.Errorf("since it signs: %+v", b)
+	}
+	b := radius(last - 1)
+	if says(b, "counted from "+admitted.String()); b.SignaturesSince != 6 {
+		t.Errorf("since in between: %+v", b)
+	}
+	n.clock.Advance(10 * time.Second)
+	if b := radius(last + 1); b.SignaturesSince != 0 || !b.Complete {
+		t.Errorf("since after the last: %+v", b)
+	}
+	n.clock.Advance(time.Minute)
+	says(radius(0), "those of node2 are known to "+last.String())
+
+	get[wire.Signature](t, n.ask("signer", "POST", wire.Path(wire.PathSign, "ci"), wire.SignRequest{Message: []byte("x")}))
+	if b := radius(0); b.SignaturesSince != 7 {
+		t.Errorf("with one of this node's own: %+v", b)
 	}
 }

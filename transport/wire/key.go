@@ -78,6 +78,7 @@ type Version struct {
 	DeactivatedAt Time            `json:"deactivated_at,omitzero"`
 	DestroyAt     Time            `json:"destroy_at,omitzero"`
 	SuspendedFrom Text            `json:"suspended_from,omitzero"`
+	Emergency     bool            `json:"emergency,omitempty"` // made by a replacement: it waited for nobody
 	Instances     []Instance      `json:"instances"`
 }
 
