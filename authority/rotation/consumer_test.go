@@ -71,7 +71,7 @@ func TestActivationWaitsForRequiredConsumers(t *testing.T) {
 	var said string
 	if err := f.View().Leaves(0, func(_ uint64, l *state.Leaf, _ []byte) bool {
 		if l.Kind == "rotation.waiting" {
-			said = l.Detail
+			said = l.Reason
 		}
 		return true
 	}); err != nil {

@@ -233,7 +233,8 @@ func TestGateAsksNoProofThatNobodyCouldHave(t *testing.T) {
 }
 
 func TestGateWithdraw(t *testing.T) {
-	w := consumers(t).active(2)
+	w := consumers(t).published(2)
+	w.ok(early(2))
 	w.holds(lifecycle.GateWithdraw, 1, eu+" 0/2")
 	w.says(confirming(eu, w.kids(1, 2), nil, "web-1"))
 	w.says(confirming(eu, w.kids(2), nil, "web-2", "web-3"))

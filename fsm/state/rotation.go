@@ -37,7 +37,7 @@ func (x *tx) pause(old *lifecycle.Key, reason string) {
 	k := *old
 	k.Pause = &lifecycle.Pause{At: x.now(), By: x.head.Actor, Reason: reason}
 	x.putKey(k)
-	x.record(Leaf{Kind: "rotation.paused", Key: k.ID, Detail: reason})
+	x.record(Leaf{Kind: "rotation.paused", Key: k.ID, Reason: reason})
 }
 
 func (x *tx) resumeRotation(c *command.ResumeRotation) Outcome {
@@ -51,7 +51,7 @@ func (x *tx) resumeRotation(c *command.ResumeRotation) Outcome {
 	k := *old
 	k.Pause = nil
 	x.putKey(k)
-	x.record(Leaf{Kind: "rotation.resumed", Key: k.ID, Detail: c.Comment})
+	x.record(Leaf{Kind: "rotation.resumed", Key: k.ID, Reason: c.Comment})
 	return accepted(c.Key)
 }
 
@@ -84,7 +84,7 @@ func (x *tx) skipGate(c *command.SkipGate) Outcome {
 	v := *old
 	v.Skipped = append(old.Skipped[:len(old.Skipped):len(old.Skipped)], lifecycle.Skip{Gate: c.Gate, At: x.now(), By: x.head.Actor, Comment: c.Comment})
 	x.putVersion(v)
-	x.record(Leaf{Kind: "rotation.skipped", Key: k.ID, Version: v.Number, Before: string(c.Gate), Detail: c.Comment})
+	x.record(Leaf{Kind: "rotation.skipped", Key: k.ID, Version: v.Number, Before: string(c.Gate), After: "open", Reason: c.Comment})
 	return accepted(k.ID, v.Number)
 }
 
@@ -113,7 +113,7 @@ func (x *tx) rollBack(c *command.RollBack) Outcome {
 	if !o.OK() {
 		return o
 	}
-	x.record(Leaf{Kind: "key.rolled_back", Key: k.ID, Version: v.Number, Before: old.State.String(), After: v.State.String(), Detail: c.Comment})
+	x.record(Leaf{Kind: "key.rolled_back", Key: k.ID, Version: v.Number, Before: old.State.String(), After: v.State.String(), Reason: c.Comment})
 	if k.Pause == nil && k.Policy.RotateEvery > 0 { // or the plan would make the next one at once
 		x.pause(x.key(k.ID), subject(k.ID, v.Number)+" was rolled back: "+c.Comment)
 	}
@@ -146,6 +146,6 @@ func (x *tx) noteWaiting(c *command.NoteWaiting) Outcome {
 	v := *old
 	v.NotedAt = x.now()
 	x.putVersion(v)
-	x.record(Leaf{Kind: "rotation.waiting", Key: k.ID, Version: v.Number, Before: v.State.String(), Detail: c.For})
+	x.record(Leaf{Kind: "rotation.waiting", Key: k.ID, Version: v.Number, Before: v.State.String(), After: v.State.String(), Reason: c.For})
 	return accepted(k.ID, v.Number)
 }

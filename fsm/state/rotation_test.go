@@ -44,7 +44,7 @@ func TestPausedPlanTakesNoStep(t *testing.T) {
 	if p := w.l.View().Key(ci).Pause; p == nil || p.Reason != "a verifier is down" || p.By != "admin" || p.At != w.l.View().Clock() {
 		t.Errorf("pause %+v", p)
 	}
-	if l := w.lastLeaf(); l.Kind != "rotation.paused" || l.Detail != "a verifier is down" {
+	if l := w.lastLeaf(); l.Kind != "rotation.paused" || l.Reason != "a verifier is down" {
 		t.Errorf("leaf %+v", l)
 	}
 	w.no(state.RotationPaused, pause())
@@ -95,7 +95,7 @@ func TestSkipGateActivate(t *testing.T) {
 	if s := w.version(2).Skips(lifecycle.GateActivate); s == nil || s.By != "admin" || s.Comment != "nobody needs it" || s.At != w.l.View().Clock() {
 		t.Errorf("skip %+v", s)
 	}
-	if l := w.lastLeaf(); l.Kind != "rotation.skipped" || l.Version != 2 || l.Before != "activate" || l.Detail != "nobody needs it" {
+	if l := w.lastLeaf(); l.Kind != "rotation.skipped" || l.Version != 2 || l.Before != "activate" || l.Reason != "nobody needs it" {
 		t.Errorf("leaf %+v", l)
 	}
 	w.no(state.IllegalTransition, skip(2, lifecycle.GateActivate))
@@ -147,7 +147,7 @@ func TestRollBack(t *testing.T) {
 	w.no(state.IllegalTransition, rollBack(1))
 	w.l.HoldFences(true)
 	w.ok(rollBack(2))
-	if l := w.lastLeaf(); l.Kind != "rotation.paused" || l.Detail != "ci/2 was rolled back: made by mistake" {
+	if l := w.lastLeaf(); l.Kind != "rotation.paused" || l.Reason != "ci/2 was rolled back: made by mistake" {
 		t.Errorf("leaf %+v", l)
 	}
 	w.state(2, lifecycle.Deactivated)
@@ -222,7 +222,7 @@ func TestNoteWaiting(t *testing.T) {
 	if o := w.waiting(2); !o.OK() {
 		t.Fatalf("outcome %+v", o)
 	}
-	if l := w.lastLeaf(); l.Kind != "rotation.waiting" || l.Version != 2 || l.Detail != "consumer deploy-eu of eu@example.com" {
+	if l := w.lastLeaf(); l.Kind != "rotation.waiting" || l.Version != 2 || l.Reason != "consumer deploy-eu of eu@example.com" {
 		t.Errorf("leaf %+v", l)
 	}
 	if at := w.version(2).NotedAt; at != w.l.View().Clock() {
