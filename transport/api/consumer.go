@@ -174,7 +174,8 @@ func (c *call) listConsumers() (any, error) {
 		}
 		items = append(items, w)
 	}
-	out := wire.ConsumerList{List: listOf(c, items, next), Shadow: []wire.ShadowConsumer{}}
+	l := listOf(c, items, next)
+	out := wire.ConsumerList{Items: l.Items, Next: l.Next, Shadow: []wire.ShadowConsumer{}, Position: l.Position, AsOf: l.AsOf}
 	if c.Consumers == nil {
 		return out, nil
 	}

@@ -12,14 +12,14 @@ import (
 	"github.com/chancery-project/chancery/transport/wire"
 )
 
-// govern puts the resuming of keys under one approval, of ann.
-func (n *node) govern() {
+// govern puts the resuming of keys, and more, under one approval, of ann.
+func (n *node) govern(more ...lifecycle.ApprovalVerb) {
 	n.t.Helper()
 	const key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti"
 	n.ledger.Must(n.t, &command.AddPrincipal{Principal: command.PrincipalRecord{Name: "ann", Kind: lifecycle.Person, SSHKeys: []string{key},
 		Grants: []lifecycle.Grant{{Role: lifecycle.Approver, Keys: "*"}}}})
 	set := n.ledger.View().Cluster().Settings
-	for _, v := range []lifecycle.ApprovalVerb{lifecycle.ApproveResume, lifecycle.ApprovePolicy, lifecycle.ApprovePrincipals, lifecycle.ApproveCluster} {
+	for _, v := range append(more, lifecycle.ApproveResume, lifecycle.ApprovePolicy, lifecycle.ApprovePrincipals, lifecycle.ApproveCluster) {
 		set.Approvals = append(set.Approvals, lifecycle.ApprovalRule{Verb: v, Needs: 1, Approvers: []string{"ann"}})
 	}
 	n.ledger.Must(n.t, &command.SetSettings{Settings: set})

@@ -114,8 +114,11 @@ type ConsumerInstance struct {
 // ConsumerList is a page of consumers, and who else fetches keys without being
 // registered, as far as the node that answers has seen.
 type ConsumerList struct {
-	List[ConsumerView]
-	Shadow []ShadowConsumer `json:"shadow"`
+	Items    []ConsumerView   `json:"items"`
+	Next     Text             `json:"next"`
+	Shadow   []ShadowConsumer `json:"shadow"`
+	Position *Position        `json:"position,omitempty"`
+	AsOf     Time             `json:"as_of,omitzero"`
 }
 
 // ShadowConsumer is somebody who fetches a key's trust set and is not registered.
