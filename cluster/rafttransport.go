@@ -40,9 +40,7 @@ type TransportConfig struct {
 // The heartbeat fast path is off: it lets heartbeats overtake the main loop, and
 // committed logs were seen to diverge with it (hashicorp/raft #695).
 //
-// Replication is not pipelined. A pipeline that ends on a refusal can leave its
-// sender blocked for good: the follower then hears heartbeats and never another
-// entry, and the leader never shuts down (hashicorp/raft #612).
+// A pipeline that ends takes its sender along, see pipeline.
 //
 // Each sender is tied to its TLS identity: a connection begins by naming the server
 // that speaks and the server that is meant. The first must be a member and belong to
@@ -62,10 +60,11 @@ type Transport struct {
 	done    chan struct{}
 	work    sync.WaitGroup
 
-	mu      sync.Mutex // owns what follows
-	closed  bool
-	inbound map[raft.ServerID]*inbound
-	naming  map[net.Conn]struct{} // connections that have not named their sender yet
+	mu        sync.Mutex // owns what follows
+	closed    bool
+	inbound   map[raft.ServerID]*inbound
+	naming    map[net.Conn]struct{}  // connections that have not named their sender yet
+	pipelines map[*pipeline]struct{} // to followers
 }
 
 var (
@@ -86,11 +85,12 @@ func StartTransport(config TransportConfig) *Transport {
 		config.Logger = hclog.NewNullLogger()
 	}
 	t := &Transport{
-		config:  config,
-		consume: make(chan raft.RPC),
-		done:    make(chan struct{}),
-		inbound: map[raft.ServerID]*inbound{},
-		naming:  map[net.Conn]struct{}{},
+		config:    config,
+		consume:   make(chan raft.RPC),
+		done:      make(chan struct{}),
+		inbound:   map[raft.ServerID]*inbound{},
+		naming:    map[net.Conn]struct{}{},
+		pipelines: map[*pipeline]struct{}{},
 	}
 	t.NetworkTransport = t.network(&outbound{queueListener: newQueueListener(config.Address), transport: t})
 	t.work.Go(t.accept)
@@ -103,7 +103,7 @@ func (t *Transport) network(stream raft.StreamLayer) *raft.NetworkTransport {
 		Logger:                  t.config.Logger,
 		Stream:                  stream,
 		MaxPool:                 3,
-		MaxRPCsInFlight:         1, // no pipelines, see Transport
+		MaxRPCsInFlight:         inFlight,
 		Timeout:                 t.config.Timeout,
 		MsgpackUseNewTimeFormat: true,
 	})
@@ -132,6 +132,14 @@ func (t *Transport) CloseStreams() {
 		in.network.CloseStreams()
 		in.closeConns()
 	}
+	t.closePipelines()
+}
+
+// closePipelines runs under t.mu. Their connections are in no pool.
+func (t *Transport) closePipelines() {
+	for p := range t.pipelines {
+		_ = p.Close() // raft dials again
+	}
 }
 
 // Close stops accepting, ends all connections and waits for the goroutines.
@@ -149,6 +157,7 @@ func (t *Transport) Close() error {
 		errs = append(errs, in.network.Close())
 		in.closeConns()
 	}
+	t.closePipelines()
 	for c := range t.naming {
 		_ = c.Close() // nothing was exchanged on it
 	}

@@ -168,9 +168,6 @@ func TestTransportKeepsOptionalInterfaces(t *testing.T) {
 	if _, ok := transport.(raft.WithPeers); ok {
 		t.Error("a network transport has no Connect; raft's tests would use it")
 	}
-	if _, err := transport.AppendEntriesPipeline(s.id, ""); err != raft.ErrPipelineReplicationNotSupported {
-		t.Errorf("replication is pipelined: %v", err)
-	}
 	if transport.LocalAddr() != raft.ServerAddress(s.address) || string(transport.EncodePeer(s.id, "x")) != s.address {
 		t.Errorf("addresses %q %q", transport.LocalAddr(), transport.EncodePeer(s.id, "x"))
 	}

@@ -1,0 +1,89 @@
+package cluster
+
+import (
+	"sync"
+
+	"github.com/hashicorp/raft"
+)
+
+// inFlight is how many AppendEntries may be on their way to one follower. Raft sends
+// an empty one at least every 20 ms, to say what is committed; with eight of them a
+// round trip of 100 ms leaves room for the next entry at any time. More would let a
+// follower with a slow disk queue up what it could store in one batch.
+const inFlight = 8
+
+// pipeline is raft's own, with its end seen to.
+//
+// Raft's decoder goes away when a follower refuses, and raft's sender then waits for
+// ever to hand over the next request, because nobody takes answers any more
+// (hashicorp/raft #612): the follower hears heartbeats and never another entry, and
+// the leader never shuts down. Here every answer passes a relay, which closes the
+// connection behind the one that ends a pipeline; whoever waits in AppendEntries is then
+// told so, and raft goes on without a pipeline until the two agree again.
+//
+// An answer that is none, because the connection broke, is not passed on: raft would
+// take it for a sign of life and lengthen its leader's lease by it.
+type pipeline struct {
+	raft.AppendPipeline
+	transport *Transport
+	answers   chan raft.AppendFuture
+	closed    chan struct{}
+	once      sync.Once
+}
+
+// AppendEntriesPipeline connects to a follower.
+func (t *Transport) AppendEntriesPipeline(id raft.ServerID, target raft.ServerAddress) (raft.AppendPipeline, error) {
+	inner, err := t.NetworkTransport.AppendEntriesPipeline(id, target)
+	if err != nil {
+		return nil, err
+	}
+	p := &pipeline{AppendPipeline: inner, transport: t, answers: make(chan raft.AppendFuture), closed: make(chan struct{})}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		_ = inner.Close() // nothing was exchanged on it
+		return nil, raft.ErrTransportShutdown
+	}
+	t.pipelines[p] = struct{}{}
+	t.work.Go(p.relay)
+	return p, nil
+}
+
+func (p *pipeline) relay() {
+	defer func() {
+		_ = p.Close() // whoever sends on it learns of it
+		p.transport.mu.Lock()
+		defer p.transport.mu.Unlock()
+		delete(p.transport.pipelines, p)
+	}()
+	for {
+		select {
+		case f := <-p.AppendPipeline.Consumer():
+			if f.Error() != nil {
+				return
+			}
+			select {
+			case p.answers <- f:
+			case <-p.closed:
+				return
+			}
+			if r := f.Response(); !r.Success || r.Term > f.Request().Term {
+				return
+			}
+		case <-p.closed:
+			return
+		}
+	}
+}
+
+// Consumer delivers the answers, in the order of the requests.
+func (p *pipeline) Consumer() <-chan raft.AppendFuture { return p.answers }
+
+// Close ends the connection and whoever waits on it.
+func (p *pipeline) Close() (err error) {
+	p.once.Do(func() {
+		close(p.closed)
+		err = p.AppendPipeline.Close()
+	})
+	return err
+}
