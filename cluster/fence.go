@@ -5,11 +5,11 @@ import (
 	"context"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
+	"github.com/hashicorp/raft"
+
 	"github.com/chancery-project/chancery/cluster/lease"
-	"github.com/chancery-project/chancery/fsm/command"
 	"github.com/chancery-project/chancery/fsm/fault"
 	"github.com/chancery-project/chancery/fsm/lifecycle"
 	"github.com/chancery-project/chancery/fsm/state"
@@ -64,8 +64,8 @@ type fencing struct {
 	open    map[uint64]*barrier
 	asking  map[lifecycle.NodeID]bool // who has a goroutine that asks it
 	stands  map[uint64]standing
-	entries chan struct{} // one token: one entry of ours is on its way at a time
-	failed  atomic.Int64  // Elapsed when the last of them failed, 0 = it did not
+	fenced  lane // of RecordFenced
+	settled lane // of RecordSettled
 }
 
 // barrier is one open fence.
@@ -123,7 +123,7 @@ func (n *Node) currentFencing(ctx context.Context) *fencing {
 		w.fencing = nil
 	}
 	if g != nil {
-		f := &fencing{node: n, grantor: g, open: map[uint64]*barrier{}, asking: map[lifecycle.NodeID]bool{}, stands: map[uint64]standing{}, entries: make(chan struct{}, 1)}
+		f := &fencing{node: n, grantor: g, open: map[uint64]*barrier{}, asking: map[lifecycle.NodeID]bool{}, stands: map[uint64]standing{}, fenced: newLane(4), settled: newLane(1)}
 		f.ctx, f.cancel = context.WithCancel(ctx)
 		w.fencing = f
 	}
@@ -199,7 +199,7 @@ func (f *fencing) observe(phase string, seenAt time.Duration) {
 // begin reads the bounds of fences that are new here (B2): their entries are applied,
 // or they would not be in the View. Then it asks who is to be asked (B3).
 func (f *fencing) begin(v *state.View, open []*lifecycle.Fence) {
-	began := false
+	began := uint64(0)
 	for _, row := range open {
 		if f.open[row.Index] != nil {
 			continue
@@ -209,11 +209,11 @@ func (f *fencing) begin(v *state.View, open []*lifecycle.Fence) {
 		b.fence = f.grantor.Open(row.Index, f.parties(v), terms(v))
 		f.locked(func() { f.open[row.Index] = b })
 		f.observe("bounded", b.seenAt)
-		began = true
+		began = row.Index // they come in order
 	}
-	if began {
+	if began != 0 {
 		fault.Reached(fault.FenceAsked)
-		f.hasten()
+		f.hasten(began)
 	}
 	for _, b := range f.open {
 		for _, o := range b.fence.Outcomes() {
@@ -226,11 +226,15 @@ func (f *fencing) begin(v *state.View, open []*lifecycle.Fence) {
 	}
 }
 
-// hasten lets the others hear of the commit now. Raft tells them with the next entry
-// that it sends, or else after one to two CommitTimeouts, which is most of a fence's
-// time; a Barrier is such an entry, and nobody waits for it.
-func (f *fencing) hasten() {
-	f.node.running.Go(func() { f.node.raft.Barrier(enqueueLimit) })
+// hasten lets the others hear of the commit now: waiting for raft to tell them would be
+// most of a fence's time. An entry that a snapshot has replaced is not news to anybody.
+func (f *fencing) hasten(index uint64) {
+	var entry raft.Log
+	if err := f.node.logs.GetLog(index, &entry); err != nil {
+		f.node.Logger.Debug("tell the others what is committed", "index", index, "err", err)
+		return
+	}
+	f.node.transport.Committed(f.grantor.Term(), &entry)
 }
 
 // parties are the nodes that a fence is about. Until leases of earlier terms have
@@ -313,85 +317,4 @@ func (f *fencing) countForAll(a lease.FenceAck) {
 			_ = f.grantor.Ack(n.ID, a) // the seeded error works or it does not
 		}
 	}
-}
-
-// finish records fences that are done (B4), all in one entry, and returns when the
-// next one is at the latest.
-func (f *fencing) finish(v *state.View) time.Duration {
-	if f.node.rates.Outvoted(f.node.voters()) != "" {
-		return barEvery // by this clock nothing can be said to have run out; another leader goes on
-	}
-	next := time.Hour
-	c := &command.RecordFenced{Term: f.grantor.Term()}
-	for index, b := range f.open {
-		if left := b.fence.Left(); left > 0 {
-			next = min(next, left)
-			continue
-		}
-		if !b.done {
-			b.done, b.doneAt = true, f.node.Clock()
-			f.observe("done", b.seenAt)
-		}
-		c.Fences = append(c.Fences, command.FencedAt{Index: index, Nodes: b.fence.Fenced()})
-	}
-	if len(c.Fences) == 0 {
-		return next
-	}
-	slices.SortFunc(c.Fences, func(a, b command.FencedAt) int { return cmp.Compare(a.Index, b.Index) })
-	c.Fences = c.Fences[:min(len(c.Fences), command.MaxFences)]
-	return min(next, f.propose(c))
-}
-
-// settle records fences that stood long enough (B5): every request whose signature
-// passed the gate before is too old now for its client to accept it.
-func (f *fencing) settle(v *state.View, unsettled []*lifecycle.Fence) time.Duration {
-	next, now, wait := time.Hour, f.node.Clock(), terms(v).AgeWait
-	c := &command.RecordSettled{Term: f.grantor.Term()}
-	before := f.stands
-	f.stands = make(map[uint64]standing, len(unsettled))
-	for _, row := range unsettled {
-		s, known := before[row.Index]
-		if !known { // of an earlier leader: it stood before this look
-			s = standing{now, f.node.Elapsed()}
-		}
-		delete(before, row.Index)
-		f.stands[row.Index] = s
-		if left := s.from.After(wait).Left(now); left > 0 {
-			next = min(next, left)
-		} else if len(c.Indexes) < command.MaxFences {
-			fault.Record("settled", "index", row.Index)
-			c.Indexes = append(c.Indexes, row.Index)
-		}
-	}
-	for _, s := range before {
-		f.observe("settled", s.seenAt)
-	}
-	if len(c.Indexes) == 0 {
-		return next
-	}
-	return min(next, f.propose(c))
-}
-
-// propose commits an entry of ours, unless another one is on its way; whatever ends
-// that wakes keepFences. An entry that failed is made again after a pause.
-func (f *fencing) propose(body command.Body) time.Duration {
-	if failed := f.failed.Load(); failed != 0 {
-		if wait := time.Duration(failed) + barEvery - f.node.Elapsed(); wait > 0 {
-			return wait
-		}
-	}
-	select {
-	case f.entries <- struct{}{}:
-	default:
-		return time.Hour
-	}
-	f.node.running.Go(func() {
-		f.failed.Store(0)
-		if !f.node.proposeSystem(body) {
-			f.failed.Store(int64(f.node.Elapsed()))
-		}
-		<-f.entries
-		f.node.fences.wake()
-	})
-	return time.Hour
 }

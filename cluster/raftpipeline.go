@@ -22,13 +22,18 @@ const inFlight = 8
 // told so, and raft goes on without a pipeline until the two agree again.
 //
 // An answer that is none, because the connection broke, is not passed on: raft would
-// take it for a sign of life and lengthen its leader's lease by it.
+// take it for a sign of life and lengthen its leader's lease by it. Nor are the answers to
+// notices, which raft did not send.
 type pipeline struct {
 	raft.AppendPipeline
 	transport *Transport
 	answers   chan raft.AppendFuture
 	closed    chan struct{}
 	once      sync.Once
+
+	sending sync.Mutex    // raft's sender and notices take turns
+	noticed sync.Map      // *raft.AppendEntriesRequest: notices on their way
+	room    chan struct{} // tokens: bounds the notices that wait for their turn
 }
 
 // AppendEntriesPipeline connects to a follower.
@@ -37,7 +42,7 @@ func (t *Transport) AppendEntriesPipeline(id raft.ServerID, target raft.ServerAd
 	if err != nil {
 		return nil, err
 	}
-	p := &pipeline{AppendPipeline: inner, transport: t, answers: make(chan raft.AppendFuture), closed: make(chan struct{})}
+	p := &pipeline{AppendPipeline: inner, transport: t, room: make(chan struct{}, inFlight), answers: make(chan raft.AppendFuture), closed: make(chan struct{})}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.closed {
@@ -62,6 +67,9 @@ func (p *pipeline) relay() {
 			if f.Error() != nil {
 				return
 			}
+			if _, ours := p.noticed.LoadAndDelete(f.Request()); ours {
+				continue
+			}
 			select {
 			case p.answers <- f:
 			case <-p.closed:
@@ -73,6 +81,54 @@ func (p *pipeline) relay() {
 		case <-p.closed:
 			return
 		}
+	}
+}
+
+// AppendEntries sends a request of raft's.
+func (p *pipeline) AppendEntries(args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) (raft.AppendFuture, error) {
+	p.sending.Lock()
+	defer p.sending.Unlock()
+	return p.AppendPipeline.AppendEntries(args, resp)
+}
+
+// notify sends a request of ours, whose answer nobody sees.
+func (p *pipeline) notify(args *raft.AppendEntriesRequest) {
+	defer func() { <-p.room }()
+	p.noticed.Store(args, true)
+	if _, err := p.AppendEntries(args, new(raft.AppendEntriesResponse)); err != nil {
+		p.noticed.Delete(args)
+		_ = p.Close() // raft's sender finds the same
+	}
+}
+
+// Committed tells the followers now that the entry is committed, in the name of the leader
+// of the term. Raft tells them with the next entry that it sends, or else after one to
+// two CommitTimeouts.
+//
+// What is sent is an AppendEntries without entries, as raft itself would send it next:
+// which entry stands at the index, and that all up to it is committed. Both are facts for
+// ever, so that it does no harm when it comes late or not at all: a follower with another
+// entry there, or none, or in a later term refuses. It travels behind the entries
+// themselves. Followers without a pipeline are told by raft alone.
+func (t *Transport) Committed(term uint64, entry *raft.Log) {
+	self := t.EncodePeer(t.config.Local, t.config.Address)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return
+	}
+	for p := range t.pipelines {
+		select {
+		case p.room <- struct{}{}:
+		default:
+			continue // it is behind by so many already
+		}
+		notice := &raft.AppendEntriesRequest{
+			RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(t.config.Local), Addr: self},
+			Term:      term, Leader: self,
+			PrevLogEntry: entry.Index, PrevLogTerm: entry.Term, LeaderCommitIndex: entry.Index,
+		}
+		t.work.Go(func() { p.notify(notice) })
 	}
 }
 

@@ -133,3 +133,50 @@ func TestClosedTransportHasNoPipelines(t *testing.T) {
 		t.Error("a closed transport connects")
 	}
 }
+
+// TestCommittedIsTold: the followers learn of a commit behind the entry, and raft, which
+// did not ask, gets no answer to it, not even a refusal.
+func TestCommittedIsTold(t *testing.T) {
+	d := newDirectory()
+	a, b := newStation(t, d, "aa"), newStation(t, d, "bb")
+	told := make(chan *raft.AppendEntriesRequest, 1)
+	stop := make(chan struct{})
+	t.Cleanup(func() { close(stop) })
+	go func() {
+		for {
+			select {
+			case rpc := <-b.transport.Consumer():
+				r := rpc.Command.(*raft.AppendEntriesRequest)
+				if r.LeaderCommitIndex != 0 {
+					told <- r
+				}
+				rpc.Respond(&raft.AppendEntriesResponse{Term: 1, Success: r.LeaderCommitIndex == 0}, nil)
+			case <-stop:
+				return
+			}
+		}
+	}()
+	a.transport.Committed(1, &raft.Log{Index: 7, Term: 1}) // there is nobody to tell
+	p, err := a.transport.AppendEntriesPipeline(b.id, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 * inFlight {
+		a.transport.Committed(2, &raft.Log{Index: 7, Term: 1})
+		select {
+		case r := <-told:
+			if r.Term != 2 || r.PrevLogEntry != 7 || r.PrevLogTerm != 1 || r.LeaderCommitIndex != 7 || len(r.Entries) != 0 || raft.ServerID(r.ID) != a.id {
+				t.Errorf("told %+v", r)
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatal("nobody was told")
+		}
+	}
+	sent := &raft.AppendEntriesRequest{RPCHeader: a.header(), Term: 1}
+	if _, err := p.AppendEntries(sent, new(raft.AppendEntriesResponse)); err != nil {
+		t.Fatal(err)
+	}
+	if f := answered(t, p); f.Request() != sent || !f.Response().Success {
+		t.Errorf("raft was answered %+v", f.Response())
+	}
+}
