@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"sync"
 	"time"
 
 	"github.com/chancery-project/chancery/fsm/fault"
@@ -74,6 +75,36 @@ func zombieLeader(s *stage) {
 	s.expectFenced("zombie leader", w, took, 15*time.Second)
 	leader.goOn()
 	s.stay(2 * time.Second)
+}
+
+// starved lets a follower and the node without a vote run for a tenth of the time, in
+// slices of less than a lease: they renew late, answer late, and are stopped anywhere.
+func starved(s *stage) {
+	_, follower, other := s.cast()
+	over := make(chan struct{})
+	var ended sync.WaitGroup
+	for _, n := range []*node{follower, other} {
+		stopped := 400*time.Millisecond + time.Duration(s.random.Int64N(int64(400*time.Millisecond)))
+		ended.Go(func() {
+			for {
+				n.send(sigStop)
+				time.Sleep(stopped) // the fault itself
+				n.goOn()
+				select {
+				case <-over:
+					return
+				case <-time.After(stopped / 10):
+				}
+			}
+		})
+	}
+	for range 3 {
+		w, took := s.suspend(follower, other)
+		s.expectFenced("two nodes starved", w, took, 15*time.Second)
+		s.restore()
+	}
+	close(over)
+	ended.Wait()
 }
 
 // killLeaderAt kills the leader between two steps of a fence.

@@ -14,6 +14,7 @@ var scenarios = []scenario{
 	{"stop before an acknowledgement", false, stopBeforeAck},
 	{"stop before a grant", false, stopBeforeGrant},
 	{"zombie leader", false, zombieLeader},
+	{"nodes starved of processor time", true, starved},
 
 	{"a voter cut off", false, cutFollower},
 	{"a node without a vote cut off", true, cutOther},

@@ -104,6 +104,7 @@ func TestStolenFollower(t *testing.T) {
 	}
 	th.bindAndReport(leadID, victimID)
 	th.reads(leadID, victimID)
+	th.forges(c, lead, victim)
 	th.unknownVerbs(leadID)
 	th.api(c, lead)
 
