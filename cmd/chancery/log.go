@@ -30,10 +30,12 @@ func logCommand() *cli.Command {
 			}
 			return s.showPage(v, l.Next)
 		}, append(pageFlags(), fromFlag())...),
-		looking("show", "NUMBER", "print one leaf, exactly the bytes that are hashed", showLeaf),
+		looking("show", "NUMBER", "print one leaf, exactly the bytes that are hashed", showLeaf,
+			&cli.BoolFlag{Name: "prove", Usage: "have the node prove that its log has this leaf there, and check it"}),
 		looking("verify", "", "compute the tree's root from every leaf and compare", verifyLog,
 			dir, &cli.StringFlag{Name: "file", Usage: "check a dump instead of asking a node"},
-			&cli.StringFlag{Name: "root", Usage: "the root it must have, base64, as in a position's log_root"}),
+			&cli.StringFlag{Name: "root", Usage: "the root it must have, base64, as in a position's log_root"},
+			&cli.Uint64Flag{Name: "size", Usage: "the log had --root at this size: have the node prove that it has only grown, and read no leaf"}),
 		looking("dump", "", "write every leaf, one JSON object per line", dumpLog,
 			&cli.StringFlag{Name: "out", Usage: "file to write", DefaultText: "stdout"}, fromFlag(), dir),
 	)
@@ -72,6 +74,13 @@ func showLeaf(s *session) error {
 	if len(l.Items) == 0 || l.Items[0].Number != n {
 		return wire.Errorf(wire.NotFound, "the log has no leaf %d", n)
 	}
+	if s.Bool("prove") {
+		p, err := c.ProveLeaf(s.ctx, n, l.Items[0].Leaf)
+		if err != nil {
+			return proven(err)
+		}
+		s.notef("it is leaf %d of the log of %d leaves with root %s", n, p.LogSize, base64.StdEncoding.EncodeToString(p.LogRoot))
+	}
 	return s.show(view{value: l.Items[0], names: []string{fmt.Sprint(n)}, text: l.Items[0].Leaf, rows: [][]string{{"leaf", l.Items[0].Leaf}}})
 }
 
@@ -106,7 +115,43 @@ func (t *tree) add(e *wire.LogEntry) error {
 	return nil
 }
 
+// proven makes a proof that fails a failed check.
+func proven(err error) error {
+	if errors.Is(err, client.ErrLogProof) {
+		return failedf("%v", err)
+	}
+	return err
+}
+
+// extendLog checks that the log has only grown since somebody noted its size and root.
+func extendLog(s *session) error {
+	if s.String("file") != "" || s.String("dir") != "" {
+		return usagef("--size asks a node: leave --file and --dir out")
+	}
+	root, err := base64.StdEncoding.DecodeString(s.String("root"))
+	if err != nil || len(root) != tlog.HashSize {
+		return usagef("--size needs --root, the root that the log had at that size: 32 bytes in base64")
+	}
+	c, err := s.client()
+	if err != nil {
+		return err
+	}
+	p, err := c.ProveExtends(s.ctx, s.Uint64("size"), root)
+	if err != nil {
+		return proven(err)
+	}
+	now := base64.StdEncoding.EncodeToString(p.LogRoot)
+	v := view{value: map[string]any{"ok": true, "leaves": p.LogSize, "log_root": now, "extends": s.Uint64("size")}, names: []string{now}}
+	v.pair("leaves", fmt.Sprint(p.LogSize))
+	v.pair("root", now)
+	v.pair("check", fmt.Sprintf("ok: it begins with the log of %d leaves", s.Uint64("size")))
+	return s.show(v)
+}
+
 func verifyLog(s *session) error {
+	if s.IsSet("size") {
+		return extendLog(s)
+	}
 	t := new(tree)
 	want := s.String("root")
 	var position *wire.Position

@@ -3,9 +3,12 @@ package api
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/chancery-project/chancery/authority"
 	"github.com/chancery-project/chancery/authority/hsm"
@@ -207,6 +210,7 @@ func TestReports(t *testing.T) {
 		t.Errorf("the next page begins at %d", rest.Items[0].Number)
 	}
 	refused(t, n.ask("signer", "GET", wire.PathLog, nil), wire.Denied)
+	proofs(t, n, log.Items)
 
 	if r := n.ask("admin", "GET", wire.PathSnapshot, nil); string(r.body) != "a snapshot" || r.header.Get("Content-Type") != wire.TypeBinary {
 		t.Errorf("snapshot: %d %s", r.status, r.body)
@@ -241,4 +245,32 @@ func TestOpenAPI(t *testing.T) {
 		b, _ := json.Marshal(op)
 		t.Errorf("Operation = %s", b)
 	}
+}
+
+// proofs of the log are checked with the library's own functions, which client uses too.
+func proofs(t *testing.T, n *node, leaves []wire.LogEntry) {
+	t.Helper()
+	hashes := func(raw [][]byte) (out []tlog.Hash) {
+		for _, h := range raw {
+			out = append(out, tlog.Hash(h))
+		}
+		return out
+	}
+	p := get[wire.LogProof](t, n.ask("auditor", "GET", wire.PathLogProof+"?leaf=2&old_size=2", nil))
+	size, root := int64(p.Position.LogSize), tlog.Hash(p.Position.LogRoot)
+	if err := tlog.CheckRecord(hashes(p.Inclusion), size, root, 2, tlog.RecordHash([]byte(leaves[2].Leaf))); err != nil || *p.Leaf != 2 {
+		t.Errorf("leaf 2: %v in %+v", err, p)
+	}
+	first, second := tlog.RecordHash([]byte(leaves[0].Leaf)), tlog.RecordHash([]byte(leaves[1].Leaf))
+	if err := tlog.CheckTree(hashes(p.Consistency), size, root, 2, tlog.NodeHash(first, second)); err != nil || *p.OldSize != 2 {
+		t.Errorf("the log of two leaves: %v in %+v", err, p)
+	}
+	if p := get[wire.LogProof](t, n.ask("auditor", "GET", fmt.Sprintf("%s?old_size=%d", wire.PathLogProof, size), nil)); p.Consistency != nil || p.Leaf != nil {
+		t.Errorf("the log itself: %+v", p)
+	}
+	for _, query := range []string{"", "?leaf=-1", "?leaf=x", "?old_size=0", "?old_size=1000000", "?size=1"} {
+		refused(t, n.ask("auditor", "GET", wire.PathLogProof+query, nil), wire.Invalid)
+	}
+	refused(t, n.ask("auditor", "GET", wire.PathLogProof+"?leaf=1000000", nil), wire.NotFound)
+	refused(t, n.ask("signer", "GET", wire.PathLogProof+"?leaf=0", nil), wire.Denied)
 }

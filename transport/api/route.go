@@ -174,6 +174,7 @@ func recordRoutes() []*route {
 		reading[wire.List[wire.Event]]("event.list", wire.PathEvents, "Events: a page, a long poll with wait, or a stream for Accept: text/event-stream", (*call).events,
 			with(paged, wire.QueryFrom, wire.QueryKey, wire.QueryKind, wire.QueryWait)...),
 		reading[wire.List[wire.LogEntry]]("log.list", wire.PathLog, "Leaves of the lifecycle log", (*call).listLog, with(paged, wire.QueryFrom)...),
+		reading[wire.LogProof]("log.proof", wire.PathLogProof, "Proof that the log has a leaf, or extends one of another size", (*call).proveLog, wire.QueryLeaf, wire.QueryOldSize),
 		reading[wire.List[wire.AuditRecord]]("audit.list", wire.PathAudit, "Records of this node's audit journal", (*call).listAudit,
 			with(paged, wire.QueryKey, wire.QueryVersion, wire.QueryKID, wire.QueryActor, wire.QueryNode, wire.QuerySince, wire.QueryUntil)...),
 		reading[wire.AuditCheck]("audit.check", wire.PathAuditCheck, "Walk along this node's audit chain", (*call).checkAudit),

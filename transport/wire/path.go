@@ -73,6 +73,7 @@ const (
 	PathOperation  = "/v1/operations/{name}"
 	PathEvents     = "/v1/events"
 	PathLog        = "/v1/log"
+	PathLogProof   = "/v1/log/proof"
 	PathAudit      = "/v1/audit"
 	PathAuditCheck = "/v1/audit/check"
 	PathStatus     = "/v1/status"
@@ -105,6 +106,8 @@ const (
 	QueryWait     = "wait"     // a level of an operation; a length of time for events
 	QueryWithin   = "within"   // how long to hold the request for that level, "30s"
 	QueryFrom     = "from"     // events after this position; log leaves from this number
+	QueryLeaf     = "leaf"     // number of a leaf whose place in the log is to be proven
+	QueryOldSize  = "old_size" // of a log that this one is to be proven an extension of
 	QueryKey      = "key"
 	QueryInstance = "instance" // label of a consumer's instance
 	QueryVersion  = "version"

@@ -31,6 +31,16 @@ type LogEntry struct {
 	Event  Event  `json:"event"`
 }
 
+// LogProof proves, by RFC 6962 section 2.1, facts about the log of the position: its log_size
+// leaves have the root log_root.
+type LogProof struct {
+	Leaf        *uint64  `json:"leaf,omitempty"`        // number of the leaf that was asked for
+	Inclusion   [][]byte `json:"inclusion,omitempty"`   // that it stands there; none in a log of one leaf
+	OldSize     *uint64  `json:"old_size,omitempty"`    // size that was asked for
+	Consistency [][]byte `json:"consistency,omitempty"` // that the log begins with the one of that size; none for its own size
+	Position    Position `json:"position"`
+}
+
 // AuditRecord is one line of the journal of the node that answers.
 type AuditRecord struct {
 	Seq       uint64 `json:"seq"`
