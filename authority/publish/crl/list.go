@@ -28,8 +28,12 @@ import (
 	"github.com/chancery-project/chancery/fsm/lifecycle"
 )
 
-// ErrEntry is returned for an entry that is not one element of DER.
-var ErrEntry = errors.New("not a CRL entry")
+var (
+	// ErrEntry is returned for an entry that is not one element of DER.
+	ErrEntry = errors.New("not a CRL entry")
+	// ErrList is returned for bytes that are no CRL, or another one than the log says.
+	ErrList = errors.New("not the CRL that the log knows")
+)
 
 // Issuer is the instance that signs a list.
 type Issuer struct {
