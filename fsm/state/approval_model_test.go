@@ -153,11 +153,28 @@ func (c *conspiracy) step() {
 		if !slices.Contains(before.Cluster().Settings.BreakGlass, actor) {
 			c.Fatalf("%s broke glass", actor)
 		}
+	case *command.RevokePrincipal: // anybody's rights are taken by one person, as long as every rule can be met
+		for _, r := range before.Cluster().Settings.Approvals {
+			if was, is := couldApprove(before, &r), couldApprove(c.View(), &r); was >= r.Needs && is < r.Needs {
+				c.Fatalf("%s was revoked, and %d of the %d that %s needs are left", b.Name, is, r.Needs, r.Verb)
+			}
+		}
 	default:
 		if len(before.Cluster().Settings.Approvals) > 0 {
 			c.Fatalf("%s by %s changed the order of things without anybody's approval:\n%s\n%s", body.Kind(), actor, order(before), order(c.View()))
 		}
 	}
+}
+
+// couldApprove counts the people a rule names who are there, with the role and a key.
+func couldApprove(v *state.View, r *lifecycle.ApprovalRule) (n int) {
+	for _, name := range r.Approvers {
+		p := v.Principal(name)
+		if p != nil && p.RevokedAt == 0 && len(p.SSHKeys) > 0 && slices.ContainsFunc(p.Grants, func(g lifecycle.Grant) bool { return g.Role == lifecycle.Approver }) {
+			n++
+		}
+	}
+	return n
 }
 
 // TestNobodyChangesTheOrderAlone: no sequence of commands changes approval rules,

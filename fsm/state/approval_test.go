@@ -2,7 +2,6 @@ package state_test
 
 import (
 	"bytes"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,113 +14,6 @@ import (
 	"github.com/chancery-project/chancery/fsm/lifecycle"
 	"github.com/chancery-project/chancery/fsm/state"
 )
-
-var approverNames = []string{"alice", "bob", "carol"}
-
-// approver is a person with a key of their own.
-func approver(name string, keys ...*sshKey) *command.AddPrincipal {
-	c := &command.AddPrincipal{Principal: command.PrincipalRecord{Name: name, Kind: lifecycle.Person,
-		Grants: []lifecycle.Grant{{Role: lifecycle.Approver, Keys: "*"}}}}
-	for _, k := range keys {
-		c.Principal.SSHKeys = append(c.Principal.SSHKeys, k.line())
-	}
-	return c
-}
-
-// allRules put every verb under two of three.
-func allRules() (out []lifecycle.ApprovalRule) {
-	for _, v := range lifecycle.ApprovalVerbs {
-		out = append(out, lifecycle.ApprovalRule{Verb: v, Needs: 2, Approvers: slices.Clone(approverNames)})
-	}
-	return out
-}
-
-// governed is a world under rules, with key ci suspended in its first version.
-func governed(t testing.TB) *world {
-	w := newWorld(t).active(1)
-	for _, name := range approverNames {
-		w.ok(approver(name, ed25519Key(name)))
-	}
-	w.ok(suspend(1))
-	w.ok(w.settings(func(s *lifecycle.Settings) { s.Approvals = allRules() }))
-	return w
-}
-
-func (w *world) settings(edit func(*lifecycle.Settings)) *command.SetSettings {
-	s := w.l.View().Cluster().Settings
-	s.Approvals, s.BreakGlass = slices.Clone(s.Approvals), slices.Clone(s.BreakGlass)
-	for i := range s.Approvals {
-		s.Approvals[i].Approvers = slices.Clone(s.Approvals[i].Approvers)
-	}
-	edit(&s)
-	return &command.SetSettings{Settings: s}
-}
-
-// as proposes a command of somebody else than the admin.
-func (w *world) as(actor string, body command.Body) state.Outcome {
-	w.Helper()
-	cmd := w.l.Command(body)
-	cmd.Header.Actor = actor
-	return w.propose(cmd)
-}
-
-// refused is no for somebody else than the admin.
-func (w *world) refused(code state.Code, actor string, body command.Body) {
-	w.Helper()
-	before := dump(w.l.Rows())
-	if o := w.as(actor, body); o.Code != code || o.Detail == "" {
-		w.Errorf("%s by %s: outcome %q (%s: %s), want %q", body.Kind(), actor, o.Code, o.Subject, o.Detail, code)
-	}
-	if after := dump(w.l.Rows()); after != before {
-		w.Errorf("%s was refused and left a trace:\n%s", body.Kind(), diff(before, after))
-	}
-}
-
-func pid(n int) string { return fmt.Sprintf("p-%012x", n) }
-
-func (w *world) opening(n int, body command.Body) *command.OpenProposal {
-	return &command.OpenProposal{ID: pid(n), Plan: command.PlanOf(body), Reason: "because", ExpiresAt: w.l.Clock().At().Add(lifecycle.DefaultProposalLife)}
-}
-
-func (w *world) proposal(n int) *lifecycle.Proposal {
-	w.Helper()
-	p := w.l.View().Proposal(pid(n))
-	if p == nil {
-		w.Fatalf("there is no proposal %d", n)
-	}
-	return p
-}
-
-func (w *world) statement(n int) []byte {
-	w.Helper()
-	return state.Statement(w.l.View().Cluster(), w.proposal(n))
-}
-
-func (w *world) approval(n int, k *sshKey) *command.Approve {
-	w.Helper()
-	return &command.Approve{Proposal: pid(n), Signature: k.sign(w.statement(n))}
-}
-
-// status asserts where a proposal stands.
-func (w *world) status(n int, want lifecycle.ProposalStatus) *lifecycle.Proposal {
-	w.Helper()
-	p := w.proposal(n)
-	if p.Status != want {
-		w.Errorf("proposal %d is %s, want %s", n, p.Status, want)
-	}
-	return p
-}
-
-func (w *world) execution(n int, body command.Body) *command.ExecuteProposal {
-	return &command.ExecuteProposal{Proposal: pid(n), Plan: command.PlanOf(body)}
-}
-
-func (w *world) approvedBy(n int, names ...string) {
-	w.Helper()
-	for _, name := range names {
-		w.ok(w.approval(n, ed25519Key(name)))
-	}
-}
 
 // TestTwoOfThree is a proposal's whole life.
 func TestTwoOfThree(t *testing.T) {
@@ -178,75 +70,6 @@ func TestTwoOfThree(t *testing.T) {
 	w.l.View().EndedProposals("", func(*lifecycle.Proposal) bool { seen++; return true })
 	if seen != 1 {
 		t.Errorf("%d ended proposals", seen)
-	}
-}
-
-// TestWhatNeedsApproval is the table of commands and rules in force.
-func TestWhatNeedsApproval(t *testing.T) {
-	w := governed(t)
-	w.ok(signer("carl", "*"))
-	w.ok(w.sealing(0, 1, ""))
-	wide := func(edit func(*lifecycle.Policy)) command.Body { return w.change(edit) }
-	admin := []lifecycle.Grant{{Role: lifecycle.Admin, Keys: "*"}}
-	role := func(name string, r lifecycle.Role) command.Body {
-		return &command.AddPrincipal{Principal: command.PrincipalRecord{Name: name, Kind: lifecycle.Service, Grants: []lifecycle.Grant{{Role: r, Keys: "x-*"}}}}
-	}
-	for what, c := range map[string]struct {
-		body command.Body
-		code state.Code
-	}{
-		"resume":                  {resume(1), state.ApprovalRequired},
-		"early activation":        {early(1), state.ApprovalRequired},
-		"destruction":             {destroyAt(1, 1<<41), state.ApprovalRequired},
-		"a longer life of tokens": {wide(func(p *lifecycle.Policy) { p.MaxTTL++ }), state.ApprovalRequired},
-		"a shorter lead":          {wide(func(p *lifecycle.Policy) { p.Lead-- }), state.ApprovalRequired},
-		"a shorter wait":          {wide(func(p *lifecycle.Policy) { p.DestroyWait-- }), state.ApprovalRequired},
-		"the key's own milder rule": {wide(func(p *lifecycle.Policy) {
-			p.Approvals = []lifecycle.ApprovalRule{{Verb: lifecycle.ApproveDestroy, Needs: 1, Approvers: []string{"alice"}}}
-		}), state.ApprovalRequired},
-		"oneself as approver":              {w.settings(func(s *lifecycle.Settings) { s.Approvals[7].Approvers[2] = "mallory" }), state.ApprovalRequired},
-		"fewer needed":                     {w.settings(func(s *lifecycle.Settings) { s.Approvals[0].Needs = 1 }), state.ApprovalRequired},
-		"an approver less":                 {w.settings(func(s *lifecycle.Settings) { s.Approvals[0].Approvers = s.Approvals[0].Approvers[1:] }), state.ApprovalRequired},
-		"one rule less":                    {w.settings(func(s *lifecycle.Settings) { s.Approvals = s.Approvals[1:] }), state.ApprovalRequired},
-		"no rules":                         {w.settings(func(s *lifecycle.Settings) { s.Approvals = nil }), state.ApprovalRequired},
-		"glass to break":                   {w.settings(func(s *lifecycle.Settings) { s.BreakGlass = []string{ledgertest.Admin} }), state.ApprovalRequired},
-		"another key of an approver":       {replace(approver("alice", ed25519Key("mallory"))), state.ApprovalRequired},
-		"one more key of an approver":      {replace(approver("alice", ed25519Key("alice"), ed25519Key("mallory"))), state.ApprovalRequired},
-		"no role for an approver":          {replace(person("alice")), state.ApprovalRequired},
-		"an approver's role for another":   {approver("mallory", ed25519Key("mallory")), state.ApprovalRequired},
-		"another admin":                    {&command.AddPrincipal{Principal: command.PrincipalRecord{Name: "mallory", Kind: lifecycle.Person, Grants: admin}}, state.ApprovalRequired},
-		"a signer who becomes admin":       {&command.AddPrincipal{Replace: true, Principal: command.PrincipalRecord{Name: "carl", Kind: lifecycle.Person, Grants: admin}}, state.ApprovalRequired},
-		"an operator to ask in one's name": {role("puppet", lifecycle.Operator), state.ApprovalRequired},
-		"an approver revoked":              {&command.RevokePrincipal{Name: "bob"}, state.ApprovalRequired},
-		"a seal lifted":                    {&command.LiftSeal{Node: w.nodes[0], ID: sealID(1)}, state.ApprovalRequired},
-		"a token in an approver's name":    {w.token("token-alice", "alice"), state.Denied},
-		"a new key with milder rules": {func() command.Body {
-			k := newKey("fresh", w.nodes...)
-			k.Policy.Approvals = []lifecycle.ApprovalRule{{Verb: lifecycle.ApproveDestroy, Needs: 1, Approvers: []string{"alice"}}}
-			return k
-		}(), state.Invalid},
-
-		"revocation":               {revoke(lifecycle.KeyCompromise), ""},
-		"a hold":                   {revoke(lifecycle.CertificateHold), state.IllegalTransition},
-		"a narrower policy":        {wide(func(p *lifecycle.Policy) { p.MaxTTL -= 1000 }), ""},
-		"the same settings":        {w.settings(func(s *lifecycle.Settings) { s.PublicURL = "https://x.example" }), ""},
-		"a signer":                 {role("carla", lifecycle.Signer), ""},
-		"a signer revoked":         {&command.RevokePrincipal{Name: "carl"}, ""},
-		"a token of a signer":      {w.token("token-carl", "carl"), ""},
-		"one's own token":          {w.token("token-admin", ledgertest.Admin), ""},
-		"quarantine":               {&command.SetNodeStatus{ID: w.nodes[0], Status: lifecycle.Quarantined}, ""},
-		"a rotation":               {&command.PrepareVersion{Key: ci, Version: 2, Instances: intents(ci, 2, w.nodes...)}, ""},
-		"a destruction called off": {cancelDestroy(1), state.IllegalTransition},
-	} {
-		if o := state.Trial(w.l.View(), w.l.Command(c.body)); o.Code != c.code {
-			t.Errorf("%s: %q (%s), want %q", what, o.Code, o.Detail, c.code)
-		}
-		if rule := w.l.View().RuleFor(c.body); (rule != nil) != (c.code == state.ApprovalRequired) {
-			t.Errorf("%s: rule %+v", what, rule)
-		}
-	}
-	if o, _ := state.RehearseApproved(w.l.View(), w.l.Command(resume(1))); !o.OK() {
-		t.Errorf("what would come of it: %+v", o)
 	}
 }
 
@@ -367,16 +190,20 @@ func TestLateChanges(t *testing.T) {
 		w.approvedBy(n, "bob", "carol")
 		w.ok(w.execution(n, body))
 	}
-	for what, change := range map[string]command.Body{
-		"revoked":     &command.RevokePrincipal{Name: "alice"},
-		"another key": replace(approver("alice", ed25519Key("alice's new"))),
-		"no SSH key":  replace(approver("alice")),
+	revoked := func(w *world, _ int, body command.Body) { w.ok(body) } // one person does
+	for what, change := range map[string]struct {
+		body command.Body
+		do   func(*world, int, command.Body)
+	}{
+		"revoked":     {&command.RevokePrincipal{Name: "alice"}, revoked},
+		"another key": {replace(approver("alice", ed25519Key("alice's new"))), carry},
+		"no SSH key":  {replace(approver("alice")), carry},
 	} {
 		t.Run(what, func(t *testing.T) {
 			w := governed(t)
 			w.ok(w.opening(1, resume(1)))
 			w.approvedBy(1, "alice", "bob")
-			carry(w, 2, change)
+			change.do(w, 2, change.body)
 			w.status(1, lifecycle.ProposalApproved)
 			if n := w.l.View().Standing(w.proposal(1)); n != 1 {
 				t.Errorf("%d approvals count", n)
@@ -426,80 +253,6 @@ func TestLateChanges(t *testing.T) {
 		w.status(1, lifecycle.ProposalExpired)
 		w.status(2, lifecycle.ProposalExpired)
 	})
-}
-
-func TestOpeningRefusals(t *testing.T) {
-	w := governed(t)
-	w.no(state.IllegalTransition, w.opening(1, early(1))) // it was never possible: say so before anybody approves
-	w.no(state.ApprovalNotNeeded, w.opening(1, w.change(func(p *lifecycle.Policy) { p.MaxTTL -= lifecycle.Minute })))
-	late := w.opening(1, resume(1))
-	late.ExpiresAt = w.l.Clock().At().Add(command.MaxProposalLife + 1)
-	w.no(state.Invalid, late)
-	late.ExpiresAt = w.l.Clock().At()
-	w.no(state.Invalid, late)
-	for n := range command.MaxOpenOfOne {
-		w.ok(w.opening(n, resume(1)))
-	}
-	w.no(state.LimitReached, w.opening(1000, resume(1)))
-	if o := w.as("bob", w.opening(1000, resume(1))); !o.OK() {
-		t.Errorf("somebody else: %+v", o)
-	}
-}
-
-func TestRulesName(t *testing.T) {
-	w := newWorld(t).active(1)
-	w.ok(approver("keyless"))
-	w.ok(person("roleless"))
-	for _, name := range approverNames {
-		w.ok(approver(name, ed25519Key(name)))
-	}
-	rules := func(names ...string) *command.SetSettings {
-		return w.settings(func(s *lifecycle.Settings) {
-			s.Approvals = allRules()
-			s.Approvals[0].Approvers, s.Approvals[0].Needs = names, 1
-		})
-	}
-	w.no(state.PrincipalNotFound, rules("nobody"))
-	w.no(state.Invalid, rules("roleless"))
-	w.no(state.Invalid, rules("keyless"))
-	w.no(state.Invalid, w.settings(func(s *lifecycle.Settings) { s.BreakGlass = []string{"alice"} }))
-	own := w.change(func(p *lifecycle.Policy) { p.Approvals = allRules()[:1] })
-	w.no(state.Invalid, own) // a key's rules stand on the cluster's
-	w.ok(w.settings(func(s *lifecycle.Settings) { s.Approvals = allRules()[5:7] }))
-	w.no(state.ApprovalRequired, own) // no rule for key.policy: then the one for the cluster's rules
-	w.ok(w.opening(1, own))
-	w.approvedBy(1, "alice", "bob")
-	w.ok(w.execution(1, own))
-	none := w.settings(func(s *lifecycle.Settings) { s.Approvals = nil })
-	w.no(state.Invalid, w.opening(2, none)) // the key's would hang in the air
-	w.ok(suspend(1))
-	w.no(state.ApprovalRequired, resume(1))
-}
-
-func TestBreakGlass(t *testing.T) {
-	w := governed(t)
-	glass := &command.BreakGlass{Plan: command.PlanOf(resume(1)), Reason: "both approvers are on one plane"}
-	w.no(state.Denied, glass)
-	set := w.settings(func(s *lifecycle.Settings) { s.BreakGlass = []string{ledgertest.Admin} })
-	w.ok(w.opening(1, set))
-	w.approvedBy(1, "alice", "bob")
-	w.ok(w.execution(1, set))
-	w.no(state.ApprovalRequired, resume(1)) // never by accident
-	w.refused(state.Denied, "alice", glass)
-	size := w.l.View().Position().LogSize
-	o := w.ok(glass)
-	w.state(1, lifecycle.Active)
-	if b := w.l.View().Cluster().BrokenGlass; b == nil || b.By != ledgertest.Admin || b.Subject != "ci/1" || b.Index != o.Index || b.Reason != glass.Reason {
-		t.Errorf("status would say %+v", b)
-	}
-	var kinds []string
-	if err := w.l.View().Leaves(size, func(_ uint64, l *state.Leaf, _ []byte) bool { kinds = append(kinds, l.Kind); return true }); err != nil {
-		t.Fatal(err)
-	}
-	if want := []string{"proposal.break_glass", "key.resumed"}; !slices.Equal(kinds, want) {
-		t.Errorf("leaves %q, want %q", kinds, want)
-	}
-	w.no(state.ApprovalNotNeeded, &command.BreakGlass{Plan: command.PlanOf(w.change(func(p *lifecycle.Policy) { p.MaxTTL -= 1000 })), Reason: "no need"})
 }
 
 // TestStatementBytes: people signed this text, and their signatures stand in rows.

@@ -257,8 +257,8 @@ func (x *tx) breakGlass(c *command.BreakGlass) Outcome {
 	if !slices.Contains(x.cluster().Settings.BreakGlass, x.head.Actor) || x.principal(x.head.Actor) == nil {
 		return refuse(Denied, x.head.Actor, "the cluster's settings do not let %s do without approvals", x.head.Actor)
 	}
-	if x.ruleFor(body) == nil {
-		return refuse(ApprovalNotNeeded, "", "no rule asks approvals for it: do it directly")
+	if x.guard(body).OK() {
+		return refuse(ApprovalNotNeeded, "", "no rule stands against it: do it directly")
 	}
 	verb, subject, lines, _ := command.IntentOf(body)
 	key, _ := command.Target(body)

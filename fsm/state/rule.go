@@ -10,8 +10,11 @@ import (
 // guard refuses a command that somebody gives directly although a rule asks approvals
 // for it. Only an executed proposal and broken glass pass it by.
 func (x *tx) guard(body command.Body) Outcome {
-	if t, ok := body.(*command.AddToken); ok {
-		return x.guardToken(t)
+	switch c := body.(type) {
+	case *command.AddToken:
+		return x.guardToken(c)
+	case *command.RevokePrincipal:
+		return x.guardRevocation(c)
 	}
 	rule := x.ruleFor(body)
 	if rule == nil {
@@ -35,6 +38,50 @@ func (x *tx) guardToken(c *command.AddToken) Outcome {
 	return refuse(Denied, p.Name, "while a rule guards %s nobody makes a token for another admin, operator or approver: %s uses chancery login --ssh-key", lifecycle.ApprovePrincipals, p.Name)
 }
 
+// guardRevocation lets one person revoke anybody, as it must be when a laptop is stolen,
+// but for one thing: a rule in force must be left with as many approvers as it needs, or
+// what it guards could never be approved again, the change of the rule among it.
+func (x *tx) guardRevocation(c *command.RevokePrincipal) Outcome {
+	if x.principal(c.Name) == nil {
+		return Outcome{} // the handler says it better
+	}
+	refusal := func(of string, r *lifecycle.ApprovalRule) Outcome {
+		left := x.ableWithout(r, c.Name)
+		if left >= r.Needs || left+1 < r.Needs || !r.Names(c.Name) || !approves(x.principal(c.Name)) {
+			return Outcome{}
+		}
+		return refuse(NotEnoughApprovers, c.Name, "%s rule for %s needs %d approvers, and without %s %d would be left who can: name others in the rule first, or break the glass", of, r.Verb, r.Needs, c.Name, left)
+	}
+	for i := range x.cluster().Settings.Approvals {
+		if o := refusal("the cluster's", &x.cluster().Settings.Approvals[i]); !o.OK() {
+			return o
+		}
+	}
+	var o Outcome
+	ascend(x.hot.Root(), TableKeys, "", func(k *lifecycle.Key) bool {
+		for i := 0; i < len(k.Policy.Approvals) && o.OK(); i++ {
+			o = refusal("the key "+string(k.ID)+"'s", &k.Policy.Approvals[i])
+		}
+		return o.OK()
+	})
+	return o
+}
+
+// ableWithout counts the rule's approvers who could approve if one of them were revoked.
+func (x *tx) ableWithout(r *lifecycle.ApprovalRule, name string) (n int) {
+	for _, a := range r.Approvers {
+		if a != name && approves(x.principal(a)) {
+			n++
+		}
+	}
+	return n
+}
+
+// approves reports whether a principal could approve anything at all.
+func approves(p *lifecycle.Principal) bool {
+	return p != nil && len(sshKeys(p)) > 0 && slices.ContainsFunc(p.Grants, func(g lifecycle.Grant) bool { return g.Role == lifecycle.Approver })
+}
+
 // ruleFor is the rule in force, as the state is before the command, that asks approvals
 // for it; nil when none does. What a command would change about rules, approvers and
 // roles is judged by those there are, never by those it brings.
@@ -49,10 +96,7 @@ func (x *tx) ruleFor(body command.Body) *lifecycle.ApprovalRule {
 		}
 		return nil
 	case *command.RevokePrincipal:
-		if old := get[lifecycle.Principal](x, TablePrincipals, c.Name); old != nil && governs(old.Grants) {
-			return x.clusterRule(lifecycle.ApprovePrincipals)
-		}
-		return nil
+		return nil // taking rights away needs one person; see guardRevocation
 	case *command.SetSettings:
 		old := x.cluster().Settings
 		if !lifecycle.SameRules(old.Approvals, c.Settings.Approvals) || !slices.Equal(old.BreakGlass, c.Settings.BreakGlass) {
