@@ -101,7 +101,7 @@ func (c *call) eventPage(first uint64, limit, scan int) (items []wire.Event, nex
 		}
 		next = n + 1
 		if want(l) {
-			items = append(items, c.event(l))
+			items = append(items, transport.Event(c.snap.View, l))
 		}
 		return true
 	})

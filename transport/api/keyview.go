@@ -123,15 +123,7 @@ func labels(list []lifecycle.Label) map[string]string {
 	return m
 }
 
-func nodeName(v *state.View, id lifecycle.NodeID) string {
-	if id == "" {
-		return ""
-	}
-	if n := v.Node(id); n != nil {
-		return n.Name
-	}
-	return id.Short()
-}
+func nodeName(v *state.View, id lifecycle.NodeID) string { return transport.NodeName(v, id) }
 
 // usage counts the signatures this node has released since it started, by kid.
 type usage struct{ kids sync.Map } // kid -> *used

@@ -8,6 +8,7 @@ import (
 	"github.com/chancery-project/chancery/authority/audit"
 	"github.com/chancery-project/chancery/fsm/lifecycle"
 	"github.com/chancery-project/chancery/fsm/state"
+	"github.com/chancery-project/chancery/transport"
 	"github.com/chancery-project/chancery/transport/wire"
 )
 
@@ -42,21 +43,10 @@ func (c *call) listLog() (any, error) {
 			next = wire.Text(strconv.FormatUint(n, 10))
 			return false
 		}
-		items = append(items, wire.LogEntry{Number: n, Leaf: string(b), Event: c.event(l)})
+		items = append(items, wire.LogEntry{Number: n, Leaf: string(b), Event: transport.Event(c.snap.View, l)})
 		return true
 	})
 	return listOf(c, items, next), err
-}
-
-// event is a leaf as those who watch see it.
-func (c *call) event(l *state.Leaf) wire.Event {
-	e := wire.Event{ID: wire.EventID(c.snap.Position().Epoch, l.Index), At: wire.Time(l.At), Kind: l.Kind, Key: wire.Text(l.Key), Version: l.Version,
-		KID: wire.Text(l.KID), Actor: l.Actor, RequestID: wire.Text(l.RequestID), Before: wire.Text(l.Before), After: wire.Text(l.After),
-		Reason: wire.Text(l.Reason), Detail: l.Detail, Data: eventData(c.snap.View, l), Index: l.Index}
-	if l.Node != "" {
-		e.Node = wire.Text(nodeName(c.snap.View, l.Node))
-	}
-	return e
 }
 
 // keyHistory walks the whole log for one key. The walk of one page is bounded, and
@@ -87,7 +77,7 @@ func (c *call) keyHistory() (any, error) {
 			return false
 		}
 		if l.Key == k.ID {
-			items = append(items, c.event(l))
+			items = append(items, transport.Event(c.snap.View, l))
 		}
 		return true
 	})

@@ -209,25 +209,6 @@ func notNone(n []uint64) []uint64 {
 	return n
 }
 
-// eventData is what the event of a fence carries beyond its line: the entry that
-// opened it, and how the right ended on each node.
-func eventData(v *state.View, l *state.Leaf) map[string]any {
-	data := map[string]any{}
-	if l.Fence == 0 {
-		return data
-	}
-	data["fence"] = l.Fence
-	if len(l.Nodes) > 0 {
-		nodes := make([]wire.FencedNode, 0, len(l.Nodes))
-		for _, n := range l.Nodes {
-			nodes = append(nodes, wire.FencedNode{Node: nodeName(v, n.Node), Outcome: string(n.Outcome), At: wire.Time(n.At)})
-		}
-		slices.SortFunc(nodes, func(a, b wire.FencedNode) int { return strings.Compare(a.Node, b.Node) })
-		data["nodes"] = nodes
-	}
-	return data
-}
-
 // observe measures a withdrawal once, when its first answer goes out.
 func (c *call) observe(k command.Kind, level authority.Level, reached bool) {
 	if !authority.Narrows(k) {
