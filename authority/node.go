@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/chancery-project/chancery/authority/access"
+	"github.com/chancery-project/chancery/authority/webhook"
 	"github.com/chancery-project/chancery/authority/audit"
 	"github.com/chancery-project/chancery/fsm/command"
 	"github.com/chancery-project/chancery/fsm/ledger"
@@ -313,6 +314,11 @@ func (s *Service) SetSettings(ctx context.Context, req Request, ifMatch uint64, 
 				return nil, nil, err
 			}
 			return nil, nil, refuse("invalid", "chancery cluster show", "%v", err)
+		}
+		for _, w := range settings.Webhooks {
+			if err := webhook.Check(w); err != nil {
+				return nil, nil, refuse("invalid", "chancery cluster show", "%v", err)
+			}
 		}
 		return &command.SetSettings{Settings: settings}, []command.RowRef{state.RefCluster(c)}, nil
 	})

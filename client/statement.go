@@ -77,6 +77,13 @@ const maxStatement = 1 << 20
 // verify goes from the cheapest check to the dearest but looks at no claim before the
 // signature is known to be good.
 func (e *Expect) verify(jws, typ string, limit int, claims any, about *wire.Statement) error {
+	return e.authentic(jws, typ, limit, func(payload []byte) (*wire.Statement, error) {
+		return about, wire.DecodeClaims(payload, claims)
+	})
+}
+
+// authentic is verify for claims that read decodes, and says in a Statement's words.
+func (e *Expect) authentic(jws, typ string, limit int, read func(payload []byte) (*wire.Statement, error)) error {
 	if e.Roots == nil || e.Subject == "" {
 		return fmt.Errorf("%w: nobody said which cluster or which key it should be about", ErrForged)
 	}
@@ -95,7 +102,8 @@ func (e *Expect) verify(jws, typ string, limit int, claims any, about *wire.Stat
 	if err := s.checkSignature(); err != nil {
 		return err
 	}
-	if err := wire.DecodeClaims(s.payload, claims); err != nil {
+	about, err := read(s.payload)
+	if err != nil {
 		return fmt.Errorf("%w: read its claims: %w", ErrForged, err)
 	}
 	if about.Cluster != cluster || e.Cluster != "" && e.Cluster != cluster || about.NodeID != node {

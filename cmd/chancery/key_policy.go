@@ -74,7 +74,10 @@ func cell(x any) string {
 			parts = append(parts, cell(e))
 		}
 		return orDash(strings.Join(parts, ", "))
-	case map[string]any: // an approval rule
+	case map[string]any: // an approval rule, or a webhook
+		if x["url"] != nil {
+			return fmt.Sprintf("%v is told of %s at %v", x["name"], cell(x["kinds"]), x["url"])
+		}
 		return fmt.Sprintf("%v needs %v of %s", x["verb"], x["needs"], cell(x["approvers"]))
 	case string:
 		return orDash(x)

@@ -34,6 +34,8 @@ var commands = map[string]func(*testscript.TestScript, bool, []string){
 	"code":  exitCode,
 	"takes": takes,
 	"until": until,
+
+	"receiver": startReceiver,
 }
 
 // exitCode is "code N program args...": the program must end with exactly N.

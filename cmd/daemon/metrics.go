@@ -19,6 +19,9 @@ func (d *Daemon) measure() {
 	counter("signing_withheld_total", "Signatures that were made or tried and not released.", func() float64 { return float64(d.signer.Withheld.Load()) })
 	counter("signing_expired_total", "Signatures that passed the release gate and were not written in time.", func() float64 { return float64(d.signer.Expired.Load()) })
 	counter("publish_statements_total", "Status answers and trust sets signed with this node's status key.", func() float64 { return float64(d.attestor.Signed.Load()) })
+	counter("webhook_sent_total", "Events that webhooks took from this node.", func() float64 { return float64(d.webhooks.Sent.Load()) })
+	counter("webhook_failed_total", "Attempts of this node to tell a webhook of an event that came to nothing.", func() float64 { return float64(d.webhooks.Failed.Load()) })
+	gauge("webhook_failing", "Webhooks that could not be told of an event, as the cluster knows.", func() float64 { return float64(failingWebhooks(d.node.View())) })
 	gauge("publish_status_key_ok", "1 while the status key has a valid certificate.", func() float64 {
 		_, _, ok := d.attestor.Ready(time.Now())
 		return one(ok)

@@ -26,6 +26,7 @@ import (
 	"github.com/chancery-project/chancery/authority/rotation"
 	"github.com/chancery-project/chancery/authority/seal"
 	"github.com/chancery-project/chancery/authority/signing"
+	"github.com/chancery-project/chancery/authority/webhook"
 	"github.com/chancery-project/chancery/cluster"
 	"github.com/chancery-project/chancery/fsm/ledger"
 	"github.com/chancery-project/chancery/fsm/lifecycle"
@@ -63,6 +64,7 @@ type Daemon struct {
 	caches    caches
 	api       *api.API
 	seals     *seal.List
+	webhooks  *webhook.Sender
 	admin     *http.Server
 	cancel    context.CancelFunc
 	running   sync.WaitGroup
@@ -240,6 +242,8 @@ func (d *Daemon) startAuthority(ctx context.Context) (err error) {
 	d.background(func() { authority.NewClerk(d.service).Run(ctx) })
 	d.consumers = consumer.New(consumer.Config{Ledger: &audited{d.node, d.journal}, Signer: d.signer, Peers: consumerPeers{d.client}, Audit: d.journal, Sets: d.sets, Log: d.log})
 	d.background(func() { d.consumers.Run(ctx) })
+	d.webhooks = webhook.New(webhook.Config{Ledger: &audited{d.node, d.journal}, Body: d.eventBody, Sign: d.signEvent, Log: d.log})
+	d.background(func() { d.webhooks.Run(ctx) })
 	return nil
 }
 

@@ -56,6 +56,7 @@ func (c *call) showStatus() (any, error) {
 	p.nodes(leadership.Leader)
 	p.openFences()
 	p.approvals()
+	p.webhooks()
 	p.quorum()
 	p.keys()
 	p.log()

@@ -23,6 +23,18 @@ type Event struct {
 	Index     uint64         `json:"index"`
 }
 
+// EventClaims is the payload of what a webhook is sent: the event, and what tells a
+// receiver that it is meant, and whether it has seen the event before.
+type EventClaims struct {
+	Event
+	Cluster string `json:"cluster"` // id
+	Webhook string `json:"webhook"` // name in the settings
+	Number  uint64 `json:"number"`  // of the event in the cluster's log: grows from one to the next, and is the same when it comes again
+	SentBy  string `json:"sent_by"` // name of the node
+	NodeID  string `json:"node_id"` // of that node, as in the certificate
+	SentAt  Time   `json:"sent_at"` // of this attempt
+}
+
 // LogEntry is one leaf of the lifecycle log. Leaf is the exact text whose RFC 6962
 // leaf hash is in the tree.
 type LogEntry struct {

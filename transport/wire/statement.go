@@ -8,6 +8,7 @@ import "encoding/json"
 const (
 	TypStatus   = "chancery-status+jwt"
 	TypTrustSet = "chancery-trust-set+jwt"
+	TypEvent    = "chancery-event+jwt"
 )
 
 // Bounds of a nonce: enough to be unguessable, no more than a log line. Its

@@ -1,0 +1,80 @@
+package webhook
+
+import (
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"net"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/chancery-project/chancery/fsm/lifecycle"
+)
+
+// groups are what kinds of events begin with. A webhook for another would wait for ever.
+var groups = []string{"cert", "cluster", "consumer", "crl", "epoch", "hsm", "instance", "issuer", "key", "node", "principal", "profile", "proposal",
+	"responder", "rotation", "signature", "token"}
+
+// Check validates what the log does not look at: what the URL, the CA and the kinds mean.
+func Check(w lifecycle.Webhook) error {
+	if _, err := parse(w.URL); err != nil {
+		return fmt.Errorf("webhook %s: %w", w.Name, err)
+	}
+	if _, err := roots(w.CA); err != nil {
+		return fmt.Errorf("webhook %s: %w", w.Name, err)
+	}
+	for _, k := range w.Kinds {
+		group, _, _ := strings.Cut(k, ".")
+		if k != lifecycle.EveryKind && !slices.Contains(groups, group) {
+			return fmt.Errorf("webhook %s: there are no events of kind %s: they begin with one of %s", w.Name, k, strings.Join(groups, ", "))
+		}
+	}
+	return nil
+}
+
+func parse(s string) (*url.URL, error) {
+	u, err := url.Parse(s)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("its url cannot be read")
+	case u.Hostname() == "":
+		return nil, fmt.Errorf("its url names no host")
+	case u.User != nil:
+		return nil, fmt.Errorf("its url holds a password, which everybody could read in the settings: the receiver knows the sender by the signature")
+	case u.Fragment != "":
+		return nil, fmt.Errorf("its url has a fragment, which is never sent")
+	case u.Scheme != "https" && !(u.Scheme == "http" && here(u.Hostname())):
+		return nil, fmt.Errorf("its url must be https: http is for receivers on the node itself, 127.0.0.1 or localhost")
+	}
+	return u, nil
+}
+
+// here reports whether a host is the machine itself.
+func here(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// roots reads the CA, nil = the system's.
+func roots(text string) (*x509.CertPool, error) {
+	if text == "" {
+		return nil, nil
+	}
+	pool, rest := x509.NewCertPool(), []byte(text)
+	for found := false; ; found = true {
+		var block *pem.Block
+		block, rest = pem.Decode(rest)
+		if block == nil {
+			if !found || len(strings.TrimSpace(string(rest))) > 0 {
+				return nil, fmt.Errorf("its ca is not made of PEM certificates")
+			}
+			return pool, nil
+		}
+		c, err := x509.ParseCertificate(block.Bytes)
+		if err != nil || block.Type != "CERTIFICATE" {
+			return nil, fmt.Errorf("its ca holds something that is no certificate")
+		}
+		pool.AddCert(c)
+	}
+}

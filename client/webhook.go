@@ -1,0 +1,39 @@
+package client
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/chancery-project/chancery/transport/wire"
+)
+
+// eventAge is how old what a webhook is sent may be: each attempt is signed anew.
+const eventAge = 5 * time.Minute
+
+// VerifyEvent checks the body of a webhook's request and returns the event. The Subject
+// is the name of the webhook. With the Epoch and Index of the last event that was dealt
+// with, an older one is refused with ErrWentBack; one with the same Number has come
+// again, as the last ones do when the leader changes.
+//
+// Fail closed: on any error nothing has happened that anybody knows of. Answer 4xx and
+// the event comes again.
+func VerifyEvent(jws string, e Expect) (*wire.EventClaims, error) {
+	claims := new(wire.EventClaims)
+	var about wire.Statement
+	err := e.authentic(jws, wire.TypEvent, maxStatement, func(payload []byte) (*wire.Statement, error) {
+		if err := wire.DecodeClaims(payload, claims); err != nil {
+			return nil, err
+		}
+		epoch, index, err := wire.ParseEventID(claims.ID)
+		if err != nil || epoch == 0 || index != claims.Index {
+			return nil, fmt.Errorf("its id is %.40q", claims.ID)
+		}
+		about = wire.Statement{Cluster: claims.Cluster, Subject: claims.Webhook, Node: claims.SentBy, NodeID: claims.NodeID, AsOf: claims.SentAt,
+			ExpiresAt: wire.AsTime(claims.SentAt.Time().Add(eventAge)), Position: wire.Position{Epoch: epoch, Index: index}}
+		return &about, nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("verify an event: %w", err)
+	}
+	return claims, nil
+}

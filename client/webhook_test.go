@@ -1,0 +1,66 @@
+package client
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chancery-project/chancery/transport/wire"
+)
+
+func eventClaims() wire.EventClaims {
+	return wire.EventClaims{Event: wire.Event{ID: "1-1902", At: wire.AsTime(today.Add(-3 * time.Hour)), Kind: "key.revoked", Key: "ci", Version: 3, Index: 1902},
+		Cluster: ourCluster, Webhook: "chat", Number: 977, SentBy: "n1", NodeID: ourNode, SentAt: wire.AsTime(today)}
+}
+
+func TestVerifyEvent(t *testing.T) {
+	o, stranger := newOffice(t, ourCluster), newOffice(t, ourCluster)
+	header := func(o *office, typ string) jwsHeader {
+		h := o.header()
+		h["typ"] = typ
+		return h
+	}
+	expect := func() Expect { return Expect{Roots: o.pool(), Subject: "chat", Now: today} }
+	good := o.jws(header(o, wire.TypEvent), eventClaims())
+	e := expect()
+	e.Cluster, e.Epoch, e.Index = ourCluster, 1, 1902 // the same entry again
+	c, err := VerifyEvent(good, e)
+	if err != nil || c.Kind != "key.revoked" || c.Key != "ci" || c.Number != 977 || c.At != wire.AsTime(today.Add(-3*time.Hour)) {
+		t.Fatalf("%+v, %v", c, err)
+	}
+	said := func(change func(*wire.EventClaims)) string {
+		c := eventClaims()
+		change(&c)
+		return o.jws(header(o, wire.TypEvent), c)
+	}
+	for what, row := range map[string]struct {
+		jws  string
+		edit func(*Expect)
+		want error
+	}{
+		"a status answer":          {o.jws(header(o, wire.TypStatus), eventClaims()), nil, ErrForged},
+		"another CA":               {stranger.jws(header(stranger, wire.TypEvent), eventClaims()), nil, ErrForged},
+		"changed":                  {strings.Replace(good, ".", ".e", 1), nil, ErrForged},
+		"another node's name":      {said(func(c *wire.EventClaims) { c.NodeID = strings.Repeat("cd", 32) }), nil, ErrForged},
+		"another cluster":          {said(func(c *wire.EventClaims) { c.Cluster = otherCluster }), nil, ErrForged},
+		"no id":                    {said(func(c *wire.EventClaims) { c.ID = "" }), nil, ErrForged},
+		"an id of another entry":   {said(func(c *wire.EventClaims) { c.Index = 1903 }), nil, ErrForged},
+		"another webhook's":        {said(func(c *wire.EventClaims) { c.Webhook = "pager" }), nil, ErrOtherQuestion},
+		"kept for later":           {good, func(e *Expect) { e.Now = today.Add(7 * time.Minute) }, ErrExpired},
+		"of tomorrow":              {said(func(c *wire.EventClaims) { c.SentAt = wire.AsTime(today.Add(2 * time.Minute)) }), nil, ErrExpired},
+		"one that was dealt with":  {good, func(e *Expect) { e.Epoch, e.Index = 1, 1903 }, ErrWentBack},
+		"of another epoch":         {good, func(e *Expect) { e.Epoch, e.Index = 2, 1 }, ErrEpoch},
+		"nobody said which":        {good, func(e *Expect) { e.Subject = "" }, ErrForged},
+		"nobody said whose":        {good, func(e *Expect) { e.Roots = nil }, ErrForged},
+		"a webhook's name nowhere": {said(func(c *wire.EventClaims) { c.Webhook = "" }), nil, ErrOtherQuestion},
+	} {
+		e := expect()
+		if row.edit != nil {
+			row.edit(&e)
+		}
+		if _, err := VerifyEvent(row.jws, e); !errors.Is(err, row.want) {
+			t.Errorf("%s: %v, want %v", what, err, row.want)
+		}
+	}
+}
