@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"github.com/chancery-project/chancery/authority/access"
-	"github.com/chancery-project/chancery/authority/webhook"
 	"github.com/chancery-project/chancery/authority/audit"
+	"github.com/chancery-project/chancery/authority/webhook"
 	"github.com/chancery-project/chancery/fsm/command"
 	"github.com/chancery-project/chancery/fsm/ledger"
 	"github.com/chancery-project/chancery/fsm/lifecycle"

@@ -111,7 +111,9 @@ func (w *world) hooks(hooks ...lifecycle.Webhook) {
 // start runs a sender until the function it returns is called.
 func (w *world) start() (s *webhook.Sender, stop func()) {
 	s = webhook.New(webhook.Config{Ledger: w.l, Clock: w.l.Clock().Now, Timing: webhook.Timing{Commit: 2 * time.Millisecond, First: time.Millisecond, Longest: 4 * time.Millisecond},
-		Body: func(_ *state.View, _ string, n uint64, l *state.Leaf) ([]byte, error) { return json.Marshal(told{n, l.Kind, l.Index}) },
+		Body: func(_ *state.View, _ string, n uint64, l *state.Leaf) ([]byte, error) {
+			return json.Marshal(told{n, l.Kind, l.Index})
+		},
 		Sign: func(_ context.Context, b []byte) (string, error) { return "signed " + string(b), nil }, Log: slog.New(slog.DiscardHandler)})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
@@ -197,7 +199,10 @@ func TestFailuresKeepTheOrder(t *testing.T) {
 	if s.Failed.Load() != 4 {
 		t.Errorf("%d attempts failed, want 4", s.Failed.Load())
 	}
-	w.until("it works again", func() bool { d := w.noted("chat"); return d.FailingSince == 0 && d.Why == "" && d.After >= r.taken()[9].Index })
+	w.until("it works again", func() bool {
+		d := w.noted("chat")
+		return d.FailingSince == 0 && d.Why == "" && d.After >= r.taken()[9].Index
+	})
 }
 
 // TestOneFailsForItself: a receiver that is away, hangs or is somebody else holds
@@ -291,7 +296,7 @@ func TestCheck(t *testing.T) {
 		"no host": {func(w *lifecycle.Webhook) { w.URL = "https:///x" }, false}, "a password": {func(w *lifecycle.Webhook) { w.URL = "https://u:p@x.test" }, false},
 		"a fragment": {func(w *lifecycle.Webhook) { w.URL = "https://x.test/#a" }, false}, "no url": {func(w *lifecycle.Webhook) { w.URL = "https://%zz" }, false},
 		"a CA that is none": {func(w *lifecycle.Webhook) { w.CA = "pem" }, false}, "something after the CA": {func(w *lifecycle.Webhook) { w.CA = r.ca() + "x" }, false},
-		"a key for a CA": {func(w *lifecycle.Webhook) { w.CA = strings.ReplaceAll(r.ca(), "CERTIFICATE", "PRIVATE KEY") }, false},
+		"a key for a CA":      {func(w *lifecycle.Webhook) { w.CA = strings.ReplaceAll(r.ca(), "CERTIFICATE", "PRIVATE KEY") }, false},
 		"a kind nobody makes": {func(w *lifecycle.Webhook) { w.Kinds = []string{"keys.revoked"} }, false},
 	} {
 		h := lifecycle.Webhook{Name: "chat", URL: "https://x.test/hook", Kinds: []string{"key", "proposal.opened"}}
