@@ -157,8 +157,10 @@ func (t *trial) refusal(resp *http.Response, asked anchor) result {
 			return result{err: &EpochChanged{Was: asked.epoch, Now: e.Position.Epoch}}
 		}
 	}
-	// A conflict was already planned again by the server; once more is the caller's decision.
-	retry := e.Retryable && e.Code != wire.Conflict && e.Code != wire.CheckpointStale &&
+	// A conflict of a change was already planned again by the server; once more is the
+	// caller's decision. Of a signature it says that the key changed and nothing was released.
+	changing := t.call.deadline == 0
+	retry := e.Retryable && !(e.Code == wire.Conflict && changing) && e.Code != wire.CheckpointStale &&
 		!(t.call.pinned != "" && e.Code == wire.InstanceNotHere)
 	return result{err: e, retry: retry, answered: true, after: retryAfter(resp)}
 }

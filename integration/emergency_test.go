@@ -1,7 +1,10 @@
 package integration
 
 import (
+	"context"
 	"fmt"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -84,4 +87,65 @@ func (c *lab) replaceAndFollow(key string) time.Duration {
 		}
 	}
 	return time.Since(began)
+}
+
+// TestEmergencyUnderLoad replaces a key again and again while callers sign with it
+// through the SDK: none of them fails, and whoever begins after it is fenced gets a
+// signature of the new version.
+func TestEmergencyUnderLoad(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 3)
+	c.createKey("busy", "")
+	for _, n := range c.nodes {
+		c.mustSign(n, "busy")
+	}
+	var fenced atomic.Uint64 // the newest version that is fenced
+	stop := make(chan struct{})
+	var callers sync.WaitGroup
+	signatures := make([]atomic.Int64, len(c.nodes))
+	for i, n := range c.nodes {
+		k := c.clientWith(func(cfg *client.Config) { cfg.Addrs = append([]string{n.api}, cfg.Addrs...) })
+		defer k.Close()
+		callers.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				over := fenced.Load()
+				s, err := k.Sign(context.Background(), "busy", wire.SignRequest{Message: []byte("x")})
+				switch {
+				case err != nil:
+					t.Errorf("sign: %v", err)
+				case s.Version <= over:
+					t.Errorf("a signature of version %d, asked for when it was fenced", s.Version)
+				}
+				signatures[i].Add(1)
+			}
+		})
+	}
+	for version := uint64(1); version <= 5; version++ {
+		op, err := c.admin.Replace(ctx(t), "busy", wire.Replace{Emergency: true, Versions: []uint64{version}, Reason: lifecycle.KeyCompromise}, client.Wait(wire.Fenced, 10*time.Second))
+		if err != nil || !op.Has(wire.Fenced) || op.NewVersion != version+1 {
+			t.Fatalf("replace version %d: %+v, %v", version, op, err)
+		}
+		fenced.Store(version)
+		for i, n := range c.nodes {
+			c.mustSign(n, "busy")
+			enough := signatures[i].Load() + 20
+			eventually(t, 20*time.Second, n.name+"'s caller goes on", func() string {
+				if have := signatures[i].Load(); have < enough {
+					return fmt.Sprintf("it has %d signatures", have)
+				}
+				return ""
+			})
+		}
+	}
+	close(stop)
+	callers.Wait()
+	for i := range signatures {
+		t.Logf("caller %d has %d signatures", i+1, signatures[i].Load())
+	}
+	checkAgreement(t, c)
 }

@@ -135,13 +135,15 @@ var failures = []struct {
 	{context.Canceled, wire.TooLate, "the request was given up", "try again"},
 }
 
-// RetryAfter is when to try again, in whole seconds; 0 = it makes no sense.
+// RetryAfter is when to try again, in whole seconds; 0 = it makes no sense, or less than one.
 func RetryAfter(e *wire.Error) int {
 	switch {
 	case !e.Retryable:
 		return 0
 	case e.Code == wire.KeystoreLocked:
 		return 60 // an operator has to act first
+	case e.Code == wire.BeingReplaced:
+		return 0 // it takes a fraction of a second, which cannot be said here
 	}
 	switch e.HTTPStatus() {
 	case http.StatusServiceUnavailable, http.StatusTooManyRequests:

@@ -141,8 +141,22 @@ func (w *world) create(name lifecycle.KeyID, purpose lifecycle.Purpose, alg life
 	return w.activate(name, 1)
 }
 
+// replacement is an emergency of ci.
+func replacement(w *world) *command.Replace {
+	return &command.Replace{Key: "ci", Version: 2, Reason: lifecycle.KeyCompromise,
+		Instances: []command.Intent{{Node: w.ledger.NodeID(), CKAID: ledgertest.CKAID("ci2")}}}
+}
+
 // activate generates and binds this node's instance of a version, and lets it sign.
 func (w *world) activate(name lifecycle.KeyID, version uint64) *lifecycle.Instance {
+	w.t.Helper()
+	i := w.bind(name, version)
+	w.ledger.Must(w.t, &command.ActivateVersion{Key: name, Version: version, Early: true, Comment: "test"})
+	return w.ledger.View().Instance(name, version, i.Node)
+}
+
+// bind generates and binds this node's instance of a version.
+func (w *world) bind(name lifecycle.KeyID, version uint64) *lifecycle.Instance {
 	w.t.Helper()
 	v := w.ledger.View()
 	k, i := v.Key(name), v.Instance(name, version, w.ledger.NodeID())
@@ -155,7 +169,6 @@ func (w *world) activate(name lifecycle.KeyID, version uint64) *lifecycle.Instan
 		w.t.Fatal(err)
 	}
 	w.ledger.Must(w.t, &command.BindInstance{Key: name, Version: version, Node: i.Node, CKAID: i.CKAID, SPKI: o.SPKI, KID: kid, Driver: "soft"})
-	w.ledger.Must(w.t, &command.ActivateVersion{Key: name, Version: version, Early: true, Comment: "test"})
 	return w.ledger.View().Instance(name, version, i.Node)
 }
 

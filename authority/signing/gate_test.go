@@ -55,6 +55,11 @@ func TestGate(t *testing.T) {
 			w.ledger.Must(w.t, &command.PrepareVersion{Key: "ci", Version: 2, Instances: []command.Intent{{Node: w.ledger.NodeID(), CKAID: ledgertest.CKAID("ci2")}}})
 			w.activate("ci", 2)
 		}, want: "conflict"},
+		"replaced": {change: func(w *world) { w.ledger.Must(w.t, replacement(w)) }, want: "being_replaced"},
+		"replaced by what is ready": {change: func(w *world) {
+			w.ledger.Must(w.t, replacement(w))
+			w.bind("ci", 2)
+		}, want: "conflict"},
 		"lease lost": {change: func(w *world) { w.ledger.TakeLease("test") }, is: ledger.ErrNoLease},
 		"policy narrowed": {change: func(w *world) {
 			k := w.ledger.View().Key("ci")

@@ -17,7 +17,7 @@ func whyNotActive(v *state.View, k *lifecycle.Key) error {
 			return refuse("key_suspended", "chancery key resume "+string(k.ID), "%s version %d is suspended since %s", k.ID, ver.Number, ver.SinceAt)
 		case lifecycle.PreActivation:
 			if ver.Emergency {
-				return refuse("no_active_version", "chancery wait "+ver.Created.RequestID+" --for active", "%s has no active version; version %d takes its place at once and is being made: try again in a moment", k.ID, ver.Number)
+				return refuse("being_replaced", "chancery wait "+ver.Created.RequestID+" --for active", "%s was replaced at %s and version %d is being made: try again in a moment", k.ID, ver.Created.At, ver.Number)
 			}
 			return refuse("no_active_version", "chancery key show "+string(k.ID), "%s has no active version; version %d waits to be activated", k.ID, ver.Number)
 		case lifecycle.Compromised, lifecycle.Deactivated, lifecycle.Destroyed:

@@ -126,6 +126,7 @@ const (
 	Stopping            Code = "stopping"
 	NoLease             Code = "no_lease"
 	InstanceNotHere     Code = "instance_not_here"
+	BeingReplaced       Code = "being_replaced"
 	KeystoreBusy        Code = "keystore_busy"
 	KeystoreUnavailable Code = "keystore_unavailable"
 	KeystoreLocked      Code = "keystore_locked"
@@ -256,6 +257,7 @@ var Codes = []CodeInfo{
 	{Stopping, http.StatusServiceUnavailable, true, "the node is stopping"},
 	{NoLease, http.StatusServiceUnavailable, true, "the node may not release signatures now"},
 	{InstanceNotHere, http.StatusServiceUnavailable, true, "this node's instance cannot sign; another node's may"},
+	{BeingReplaced, http.StatusServiceUnavailable, true, "an emergency has ended the key's version; the new one is being made"},
 	{KeystoreBusy, http.StatusServiceUnavailable, true, "the key store's queue is full"},
 	{KeystoreUnavailable, http.StatusServiceUnavailable, true, "the key store does not answer"},
 	{KeystoreLocked, http.StatusServiceUnavailable, true, "the token refused the PIN; an operator must act"},
