@@ -105,7 +105,7 @@ func exchange(web *http.Client, at *node, token, method, path string, in, out an
 	return json.NewDecoder(resp.Body).Decode(out)
 }
 
-// challenge asks a node for canaries, until each kid of the trust set has some.
+// challenge asks a node for canaries, until each kid of the newest trust set has some.
 func (v *verifier) challenge(at *node, instance string) (c wire.CanaryChallenge) {
 	v.c.t.Helper()
 	eventually(v.c.t, 20*time.Second, v.name+" has canaries", func() string {
@@ -114,6 +114,13 @@ func (v *verifier) challenge(at *node, instance string) (c wire.CanaryChallenge)
 		}
 		if len(c.Missing) > 0 {
 			return fmt.Sprint(c.Missing)
+		}
+		k, err := v.c.admin.Key(ctx(v.c.t), "ci", client.Consistency(wire.Linearizable))
+		if err != nil {
+			return err.Error()
+		}
+		if c.Digest != k.TrustSet.Digest {
+			return "the node has an older trust set" // a bounded read may be of a moment ago
 		}
 		return ""
 	})
