@@ -56,7 +56,7 @@ const (
 	TableResponders     Table = "responders"     // kid, node id
 	TableTallies        Table = "certtallies"    // kid
 	TableCertificates   Table = "certificates"   // serial
-	TableCertDERs       Table = "certders"       // serial; the certificate itself
+	TableCertDERs       Table = "certders"       // serial; the certificate itself, whose TBS hash is in its row
 	TableRevoked        Table = "revoked"        // kid in binary, serial; NotAfter and the entry of the CRL
 	TableCertNames      Table = "certnames"      // name, NUL
 	TableCertRequesters Table = "certrequesters" // requester, NUL
@@ -77,18 +77,18 @@ var Tables = []Table{TableMeta, TableCluster, TableNodes, TableKeys, TableVersio
 // Hot reports whether the table's rows are also kept decoded in memory.
 func (t Table) Hot() bool {
 	switch t {
-	case TableMeta, TableCertificates, TableCertDERs, TableRevoked, TableOperations, TableLog, TableLogHashes:
+	case TableMeta, TableCertificates, TableRevoked, TableOperations, TableLog, TableLogHashes:
 		return false
 	}
 	return !t.Index()
 }
 
-// Index reports whether the table's rows follow from those of other tables. There are
-// several for each certificate, so the digest has a sum of them that is cheap to keep
-// (SumHash).
+// Index reports whether the table's rows follow from those of other tables, or stand
+// behind a hash in them as the certificates themselves do. There are several for each
+// certificate, so the digest has a sum of them that is cheap to keep (SumHash).
 func (t Table) Index() bool {
 	switch t {
-	case TableCertNames, TableCertRequesters, TableCertKeys, TableCertExpiry, TableCertIntents, TableCertRequests:
+	case TableCertDERs, TableCertNames, TableCertRequesters, TableCertKeys, TableCertExpiry, TableCertIntents, TableCertRequests:
 		return true
 	}
 	return false

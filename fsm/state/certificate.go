@@ -123,7 +123,7 @@ func (x *tx) withdraw(c *lifecycle.Certificate, r lifecycle.CertRevocation) {
 		c.State = lifecycle.CertRevoked
 	}
 	if old := c.Revocation; old != nil && old.Reason != lifecycle.CertificateHold {
-		r.At = old.At // a graver reason does not make it valid up to now
+		r.At, r.Unrecorded = old.At, old.Unrecorded // a graver reason does not make it valid up to now, nor given out
 	}
 	c.Revocation = &r
 	t.RevokedIndex = x.index

@@ -155,6 +155,10 @@ func TestAbandonIntents(t *testing.T) {
 		t.Errorf("again: %+v", o)
 	}
 	p.no(state.CertificateNotHeld, &command.ReleaseCertificates{Serials: []lifecycle.Serial{f.serial}})
+	p.ok(revokeCert(lifecycle.KeyCompromise, f.serial))
+	if r := p.cert(f.serial).Revocation; !r.Unrecorded || r.Reason != lifecycle.KeyCompromise {
+		t.Errorf("revocation %+v", r)
+	}
 }
 
 // TestLateRecord: after its deadline and before anybody gave it up it is recorded.

@@ -74,21 +74,67 @@ func FuzzApply(f *testing.F) {
 		}
 		f.Add(uint16(b.Kind()), entry[sealedAt:])
 	}
-	f.Fuzz(func(t *testing.T, kind uint16, body []byte) {
-		entry := sealed(kind, body)
-		var results [2]string
-		for i := range results {
-			b := ledgertest.Restore(rows)
-			m, err := state.LoadMachine(b)
-			if err != nil {
-				t.Fatal(err)
-			}
-			results[i] = apply(t, m, b, next, entry)
+	f.Fuzz(func(t *testing.T, kind uint16, body []byte) { twice(t, rows, next, sealed(kind, body)) })
+}
+
+// FuzzApplyCertificates is FuzzApply on a state with issuers and certificates.
+func FuzzApplyCertificates(f *testing.F) {
+	p := newPKI(f)
+	p.ok(&command.SetProfile{Name: "web", Terms: profileTerms()})
+	issued, held, open, lost := p.issued("a.test", "web-01"), p.issued("b.test", "web-01"), p.leafForm("c.test"), p.leafForm("d.test")
+	p.ok(revokeCert(lifecycle.CertificateHold, held.serial))
+	p.announce(p.item(lost, "web-01"))
+	p.pass(lifecycle.Minute)
+	p.announce(p.item(open, "web-02"))
+	p.ok(p.crlCommand(1, "one"))
+	key := der(0x30, []byte("responder key"))
+	p.ok(&command.AnnounceResponder{Node: p.nodes[0], SPKI: key})
+	delegate := p.leafForm("OCSP")
+	delegate.spki = key
+	it := p.item(delegate, "node:alpha")
+	it.Profile = lifecycle.ProfileOCSP
+	p.announce(it)
+	p.each(p.record(delegate), "")
+	terms := p.l.View().Issuer(corp).IssuerTerms
+	renewal := p.item(p.leafForm("e.test"), "web-01")
+	p.renewing(&renewal, issued.serial)
+	for _, b := range []command.Body{newIssuer("other", lifecycle.IssuingIssuer, root, p.nodes...), p.bindCA(1, 0), &command.SetIssuer{Issuer: corp, Terms: terms},
+		&command.SetProfile{Name: "web", Terms: profileTerms()}, &command.DropProfile{Name: "web"},
+		&command.IssueIntents{Node: p.nodes[0], Items: []command.IssueItem{p.item(p.leafForm("f.test"), "web-01"), renewal}},
+		&command.RecordIssued{Node: p.nodes[0], Items: []command.IssuedItem{{Serial: open.serial, DER: open.cert()}, {Serial: issued.serial, DER: issued.cert()}}},
+		revokeCert(lifecycle.KeyCompromise, issued.serial, held.serial, open.serial), revokeCert(lifecycle.CACompromise, p.caSerial(1)),
+		&command.ReleaseCertificates{Serials: []lifecycle.Serial{held.serial}}, &command.AbandonIntents{Serials: []lifecycle.Serial{lost.serial}},
+		&command.PruneRevoked{Serials: []lifecycle.Serial{held.serial}}, p.crlCommand(2, "two"), &command.BindResponder{Node: p.nodes[0], Serial: delegate.serial},
+		&command.AnnounceResponder{Node: p.nodes[1], SPKI: key}} {
+		cmd := p.l.Command(b)
+		switch b.(type) {
+		case *command.AbandonIntents, *command.PruneRevoked:
+			cmd.Header.Actor = "system"
 		}
-		if results[0] != results[1] {
-			t.Fatalf("one machine:\n%s\nthe other:\n%s", results[0], results[1])
+		entry, err := cmd.Encode()
+		if err != nil {
+			f.Fatal(err)
 		}
-	})
+		f.Add(uint16(b.Kind()), entry[sealedAt:])
+	}
+	rows, next := p.l.Rows(), p.l.View().Position().Index+1
+	f.Fuzz(func(t *testing.T, kind uint16, body []byte) { twice(t, rows, next, sealed(kind, body)) })
+}
+
+// twice applies an entry on two machines.
+func twice(t *testing.T, rows state.Reader, next uint64, entry []byte) {
+	var results [2]string
+	for i := range results {
+		b := ledgertest.Restore(rows)
+		m, err := state.LoadMachine(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		results[i] = apply(t, m, b, next, entry)
+	}
+	if results[0] != results[1] {
+		t.Fatalf("one machine:\n%s\nthe other:\n%s", results[0], results[1])
+	}
 }
 
 // apply gives all there is to compare: the panic, or outcome, digest and rows.
@@ -122,6 +168,9 @@ func apply(t *testing.T, m *state.Machine, b *ledgertest.Memory, index uint64, e
 	v := state.NewView(root, func(read func(state.Reader) error) error { return read(b) })
 	if err := v.Operations("", func(*state.Operation) bool { return true }); err != nil {
 		t.Fatalf("an operation cannot be read: %v", err)
+	}
+	if _, err := v.FindCertificates(state.CertQuery{Limit: state.MaxCertPage}); err != nil {
+		t.Fatalf("a certificate cannot be read: %v", err)
 	}
 	if err := v.Leaves(0, func(uint64, *state.Leaf, []byte) bool { return true }); err != nil {
 		t.Fatalf("a leaf cannot be read: %v", err)

@@ -30,3 +30,23 @@ func BenchmarkIssue(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkScanCertificates is what a start reads before the node may sign.
+func BenchmarkScanCertificates(b *testing.B) {
+	const certificates = 16_000
+	s := open(b, b.TempDir(), Options{})
+	script := append([][]byte{fsmtest.Genesis()}, fsmtest.PKI()...)
+	for first := 0; first < certificates; first += 160 {
+		intents, record := fsmtest.Issue(first, 160)
+		script = append(script, intents, record)
+	}
+	for i := 0; i < len(script); i += 100 {
+		apply(b, s, batch(uint64(i+1), script[i:min(i+100, len(script))]))
+	}
+	for b.Loop() {
+		if _, err := s.Scan(b.Context()); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/certificates, "ns/cert")
+}

@@ -155,7 +155,7 @@ func load(db *bolt.DB, rd *snapshot.Reader) (err error) {
 			_ = tx.Rollback() // fails only on a finished transaction
 		}
 	}()
-	size := 0
+	size, table, b := 0, state.Table(""), (*bolt.Bucket)(nil)
 	err = rd.Rows(func(t state.Table, key string, row []byte) error {
 		if size += len(key) + len(row); size >= loadBytes {
 			if err := tx.Commit(); err != nil {
@@ -164,10 +164,12 @@ func load(db *bolt.DB, rd *snapshot.Reader) (err error) {
 			if tx, err = db.Begin(true); err != nil {
 				return fmt.Errorf("%w: %w", ErrStorage, err)
 			}
-			size = 0
+			size, table = 0, ""
 		}
-		b := tx.Bucket([]byte(t))
-		b.FillPercent = 0.9 // rows come in order
+		if t != table { // they come one after the other
+			b, table = tx.Bucket([]byte(t)), t
+			b.FillPercent = max(0.9, fill(t)) // rows come in order
+		}
 		// bbolt keeps the value until the commit, the reader does not.
 		return b.Put([]byte(key), append([]byte(nil), row...))
 	})

@@ -41,9 +41,8 @@ func (b *bench) pkiState() error {
 		return n
 	}
 	few := b.certificates / 100
-	firstCost := ask(fmt.Sprint("load ", few))
-	firstLook := ask("look")
-	cost, look := ask(fmt.Sprint("load ", b.certificates)), ask("look")
+	firstCost := ask(fmt.Sprint("few ", few))
+	cost, look, firstLook := ask(fmt.Sprint("load ", b.certificates)), ask("look"), ask("fewlook")
 	anon, file := ask("anon"), ask("file")
 	snapshot, install := ask("snapshot"), ask("install")
 	restart, scan := ask("restart"), ask("scan")
@@ -72,6 +71,9 @@ type pkiStateFile struct {
 	index uint64
 	have  int // certificates
 	gone  int // of them revoked, the first ones
+
+	few *pkiStateFile // another one, with few
+	has float64       // what the last look took in it
 }
 
 func pkiStateChild(args []string) error {
@@ -79,13 +81,7 @@ func pkiStateChild(args []string) error {
 		return errors.New("pki-state takes a directory")
 	}
 	f := &pkiStateFile{dir: args[0]}
-	if err := os.MkdirAll(f.dir, 0o700); err != nil {
-		return err
-	}
-	if err := f.open(); err != nil {
-		return err
-	}
-	if err := f.apply(append([][]byte{fsmtest.Genesis()}, fsmtest.PKI()...)...); err != nil {
+	if err := f.make(); err != nil {
 		return err
 	}
 	fmt.Println("ready")
@@ -102,6 +98,26 @@ func pkiStateChild(args []string) error {
 	return f.s.Close()
 }
 
+// make begins a state with an issuer.
+func (f *pkiStateFile) make() error {
+	if err := os.MkdirAll(f.dir, 0o700); err != nil {
+		return err
+	}
+	if err := f.open(); err != nil {
+		return err
+	}
+	return f.apply(append([][]byte{fsmtest.Genesis()}, fsmtest.PKI()...)...)
+}
+
+// begin makes the other state and answers what its certificates cost.
+func (f *pkiStateFile) begin(n int) (float64, error) {
+	f.few = &pkiStateFile{dir: filepath.Join(f.dir, "few")}
+	if err := f.few.make(); err != nil {
+		return 0, err
+	}
+	return f.few.load(n)
+}
+
 func (f *pkiStateFile) open() (err error) {
 	f.s, err = store.Open(f.dir, store.Options{Fatal: func(err error) { exit(err) }})
 	return err
@@ -111,8 +127,12 @@ func (f *pkiStateFile) do(verb string, n int) (float64, error) {
 	switch verb {
 	case "load":
 		return f.load(n)
+	case "few":
+		return f.begin(n)
 	case "look":
-		return f.look()
+		return f.lookAtBoth()
+	case "fewlook":
+		return f.has, nil
 	case "revoke":
 		return f.revoke(n)
 	case "crl":
@@ -202,12 +222,31 @@ func (f *pkiStateFile) revoke(n int) (float64, error) {
 	return float64(spent.Microseconds()) / float64(f.gone-first), nil
 }
 
-// look answers the 99th percentile of finding a certificate by its serial, in
+// lookAtBoth measures finding a certificate among many and among few, in turns, and
+// answers the former.
+func (f *pkiStateFile) lookAtBoth() (float64, error) {
+	var many, few []float64
+	for range 15 {
+		a, err := f.lookup()
+		if err != nil {
+			return 0, err
+		}
+		b, err := f.few.lookup()
+		if err != nil {
+			return 0, err
+		}
+		many, few = append(many, a), append(few, b)
+	}
+	f.has = median(few)
+	return median(many), nil
+}
+
+// lookup answers the 99th percentile of finding a certificate by its serial, in
 // microseconds.
-func (f *pkiStateFile) look() (float64, error) {
-	rng, took := rand.New(rand.NewPCG(1, 2)), make([]float64, 20_000)
+func (f *pkiStateFile) lookup() (float64, error) {
+	took := make([]float64, 10_000)
 	for i := range took {
-		serial := fsmtest.CertSerial(rng.IntN(f.have), certBatch)
+		serial := fsmtest.CertSerial(rand.IntN(f.have), certBatch)
 		start := time.Now()
 		c, err := f.s.View().Certificate(serial)
 		took[i] = float64(time.Since(start).Nanoseconds()) / 1e3
