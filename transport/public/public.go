@@ -15,6 +15,7 @@ import (
 
 	"github.com/chancery-project/chancery/authority/consumer"
 	"github.com/chancery-project/chancery/authority/publish"
+	"github.com/chancery-project/chancery/authority/publish/crl"
 	"github.com/chancery-project/chancery/authority/publish/ocsp"
 	"github.com/chancery-project/chancery/fsm/ledger"
 	"github.com/chancery-project/chancery/fsm/state"
@@ -33,6 +34,8 @@ type Config struct {
 
 	// Attestor signs status answers; nil = they go unsigned, and say so.
 	Attestor *publish.Attestor
+	// CRLs are served from; nil = none.
+	CRLs *crl.Store
 	// OCSP answers at /ocsp; nil = nothing there.
 	OCSP *ocsp.Responder
 	// PublicURL is the base of published links when the settings name none.
@@ -84,6 +87,10 @@ func New(c Config) *Public {
 		{wire.PathKeyFile, nil, (*call).keyFile},
 		{wire.PathKeyStatus, nonce, (*call).keyStatus},
 		{wire.PathKIDStatus, nonce, (*call).kidStatus},
+		{wire.PathCertStatus, nonce, (*call).certStatus},
+		{wire.PathIssuerFile, nil, (*call).issuerFile},
+		{wire.PathRoots, nil, (*call).roots},
+		{wire.PathCRL, nil, (*call).list},
 		{wire.PathCheckpoint, nil, (*call).checkpoint},
 		{wire.PathTile, nil, (*call).tile},
 		{wire.PathLive, nil, (*call).live},

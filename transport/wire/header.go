@@ -35,6 +35,8 @@ const (
 	TypeJSON = "application/json"
 	TypeJOSE = "application/jose" // a compact JWS (RFC 7515 section 9.2.1)
 
+	TypeCertificate  = "application/pkix-cert" // RFC 2585 section 4
+	TypeCRL          = "application/pkix-crl"
 	TypeOCSPRequest  = "application/ocsp-request" // RFC 6960 appendix C
 	TypeOCSPResponse = "application/ocsp-response"
 	TypeEvents       = "text/event-stream"

@@ -92,7 +92,11 @@ const (
 	PathKIDStatus     = "/status/kid/{kid}"
 	PathCheckpoint    = "/log/checkpoint"
 	PathTile          = "/log/tile/{tile...}"
-	PathOCSP          = "/ocsp" // POST; GET with the request in base64 behind it
+	PathCertStatus    = "/status/certificates/{serial}"
+	PathIssuerFile    = "/issuers/{name}/{file}" // {kid}.crt, chain.pem
+	PathRoots         = "/roots.pem"
+	PathCRL           = "/crl/{name}/{file}" // {kid}.crl, and {kid}.{shard}.crl
+	PathOCSP          = "/ocsp"              // POST; GET with the request in base64 behind it
 	PathLive          = "/livez"
 	PathReady         = "/readyz"
 )

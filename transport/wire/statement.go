@@ -6,9 +6,10 @@ import "encoding/json"
 // x5c: a certificate for status answers, chancery://<cluster>/status/<node id>, by a
 // CA instance of the cluster. They verify from the cluster's CA bundle alone.
 const (
-	TypStatus   = "chancery-status+jwt"
-	TypTrustSet = "chancery-trust-set+jwt"
-	TypEvent    = "chancery-event+jwt"
+	TypStatus      = "chancery-status+jwt"
+	TypTrustSet    = "chancery-trust-set+jwt"
+	TypEvent       = "chancery-event+jwt"
+	TypCertificate = "chancery-certificate+jwt"
 )
 
 // Bounds of a nonce: enough to be unguessable, no more than a log line. Its
@@ -32,9 +33,10 @@ func CheckNonce(s string) error {
 }
 
 // Subjects of statements: what the path asked for.
-func KeySubject(name string) string      { return "keys/" + name }
-func KIDSubject(kid string) string       { return "kid/" + kid }
-func TrustSetSubject(name string) string { return "trust-set/" + name }
+func KeySubject(name string) string           { return "keys/" + name }
+func KIDSubject(kid string) string            { return "kid/" + kid }
+func CertificateSubject(serial string) string { return "certificates/" + serial }
+func TrustSetSubject(name string) string      { return "trust-set/" + name }
 
 // Statement is what every statement says of itself: who says it, about what, out of
 // which state and until when it may be relied on.
@@ -59,6 +61,12 @@ type StatusClaims struct {
 	ActiveVersion    uint64          `json:"active_version"`
 	TrustSetDigest   Text            `json:"trust_set_digest"`
 	Versions         []VersionClaims `json:"versions"`
+}
+
+// CertificateClaims is the payload of a status answer about a certificate.
+type CertificateClaims struct {
+	Statement
+	CertificateStatus
 }
 
 // VersionClaims is one version of the subject.

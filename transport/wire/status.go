@@ -131,6 +131,40 @@ type KeyStatus struct {
 	Freshness     string          `json:"freshness"`
 }
 
+// CertificateOnHold is the status of a certificate that was revoked with certificateHold:
+// it may be good again.
+const CertificateOnHold = "on_hold"
+
+// CertificateStatus is what anybody may know of a certificate, by its serial.
+type CertificateStatus struct {
+	Serial    string `json:"serial"`
+	Status    string `json:"status"` // good, revoked, on_hold, expired, unknown or indeterminate
+	Issuer    Text   `json:"issuer"`
+	IssuerKID Text   `json:"issuer_kid"`
+	NotBefore Time   `json:"not_before"`
+	NotAfter  Time   `json:"not_after"`
+
+	Revocation *CertificateRevocation `json:"revocation"`
+}
+
+// CertificateRevocation is what a CRL says of it.
+type CertificateRevocation struct {
+	At           Time             `json:"at"`
+	Reason       lifecycle.Reason `json:"reason"`
+	InvalidityAt Time             `json:"invalidity_at,omitzero"`
+}
+
+// CertificateAnswer is the body of a status answer about a certificate.
+type CertificateAnswer struct {
+	CertificateStatus
+	Signed        bool     `json:"signed"`
+	JWS           string   `json:"jws,omitempty"`
+	MaxAgeSeconds int64    `json:"max_age_seconds"` // ask again then; 0 = do not keep it
+	Position      Position `json:"position"`
+	AsOf          Time     `json:"as_of"`
+	Freshness     string   `json:"freshness"`
+}
+
 // VersionStatus is a version without anything a verifier does not need.
 type VersionStatus struct {
 	Version    uint64          `json:"version"`

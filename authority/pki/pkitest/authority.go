@@ -9,6 +9,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
@@ -181,4 +182,15 @@ func Run(t testing.TB, tool string, args ...string) (output string, err error) {
 	cmd.Stdout, cmd.Stderr = &out, &out
 	err = cmd.Run()
 	return out.String(), err
+}
+
+// SignMessage signs with the CA's key, as ES256.
+func (c *CA) SignMessage(t testing.TB, message []byte) []byte {
+	t.Helper()
+	digest := sha256.Sum256(message)
+	signature, err := c.Key.Sign(rand.Reader, digest[:], crypto.SHA256)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return signature
 }

@@ -84,13 +84,12 @@ func (w *office) list(kid string) *x509.RevocationList { return w.shard(kid, 0) 
 
 func (w *office) shard(kid string, n uint64) *x509.RevocationList {
 	w.t.Helper()
-	p := w.store.Get(kid, n)
-	if p == nil {
-		return nil
-	}
-	f, err := p.Open()
+	p, f, err := w.store.Open(kid, n)
 	if err != nil {
 		w.t.Fatal(err)
+	}
+	if p == nil {
+		return nil
 	}
 	der, err := io.ReadAll(f)
 	if err = errors.Join(err, f.Close()); err != nil {

@@ -27,16 +27,6 @@ type Published struct {
 	path string
 }
 
-// Open opens the list for reading. When a newer one has replaced the file since, that is
-// what is read: the caller looks at the size of the file it got.
-func (p *Published) Open() (*os.File, error) {
-	f, err := os.Open(p.path)
-	if err != nil {
-		return nil, fmt.Errorf("open a CRL: %w", err)
-	}
-	return f, nil
-}
-
 // Store keeps the newest list of each instance as a file: a list of a million entries
 // has 40 MB, and a node serves those of every instance. Any goroutine may use it.
 type Store struct {
@@ -120,6 +110,22 @@ func (s *Store) Get(kid string, shard uint64) *Published {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return s.lists[place{kid, shard}]
+}
+
+// Open opens the list of an instance for reading; nil when this node has none. The file
+// is the very list that is described, also when a newer one takes its place meanwhile.
+func (s *Store) Open(kid string, shard uint64) (*Published, *os.File, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	p := s.lists[place{kid, shard}]
+	if p == nil {
+		return nil, nil, nil
+	}
+	f, err := os.Open(p.path)
+	if err != nil {
+		return nil, nil, fmt.Errorf("open a CRL: %w", err)
+	}
+	return p, f, nil
 }
 
 // Put keeps a verified list in place of an older one.

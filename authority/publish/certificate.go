@@ -1,0 +1,75 @@
+package publish
+
+import (
+	"fmt"
+
+	"github.com/chancery-project/chancery/fsm/lifecycle"
+	"github.com/chancery-project/chancery/fsm/state"
+)
+
+// Expired is the answer for a certificate that was good until it ended.
+const Expired Answer = "expired"
+
+// Certificate is what a verifier is told about a certificate, with its reasons.
+type Certificate struct {
+	Answer     Answer
+	Serial     lifecycle.Serial
+	Issuer     lifecycle.KeyID // "" when the serial is not known, or not yet recorded
+	IssuerKID  string
+	NotBefore  lifecycle.Instant
+	NotAfter   lifecycle.Instant
+	Revocation *lifecycle.CertRevocation // nil = never put on the CRL, or taken off
+}
+
+// CertificateStatus answers for one certificate by its serial. fresh says that the View
+// met the freshness the caller asked for: revoked may be said out of any state, on hold,
+// good and expired only out of a fresh one. What was announced and not recorded is
+// unknown.
+func CertificateStatus(view *state.View, serial lifecycle.Serial, now lifecycle.Instant, fresh bool) (Certificate, error) {
+	out := Certificate{Answer: absent(fresh), Serial: serial}
+	c, err := view.Certificate(serial)
+	if err != nil {
+		return out, fmt.Errorf("look up a certificate: %w", err)
+	}
+	if c == nil || c.State == lifecycle.CertIntent {
+		return out, nil
+	}
+	out.Issuer, out.IssuerKID, out.NotBefore, out.NotAfter, out.Revocation = c.Issuer, c.IssuerKID, c.NotBefore, c.NotAfter, c.Revocation
+	switch {
+	case c.State == lifecycle.CertRevoked:
+		out.Answer = Revoked
+	case !fresh:
+		out.Answer = Indeterminate
+	case c.State == lifecycle.CertHeld:
+		out.Answer = OnHold
+	case now > c.NotAfter:
+		out.Answer = Expired
+	default:
+		out.Answer = Good
+	}
+	return out, nil
+}
+
+// Chain lists the CA certificates of an issuer's instances that are neither revoked nor
+// ended, in DER. Of an instance that was distrusted there is none.
+func Chain(view *state.View, issuer lifecycle.KeyID, now lifecycle.Instant) (ders [][]byte) {
+	for _, c := range view.CACerts(issuer) {
+		v, i := view.Version(c.Issuer, c.Version), view.Instance(c.Issuer, c.Version, c.Node)
+		if v == nil || i == nil || !i.InTrustSet(v) || c.Revocation != nil || now > c.NotAfter {
+			continue
+		}
+		ders = append(ders, c.DER)
+	}
+	return ders
+}
+
+// Roots lists the certificates of this cluster's roots, in DER. What an external CA
+// signed is not among them: its root is known where it is.
+func Roots(view *state.View, now lifecycle.Instant) (ders [][]byte) {
+	for _, is := range view.Issuers() {
+		if is.Kind == lifecycle.RootIssuer {
+			ders = append(ders, Chain(view, is.Name, now)...)
+		}
+	}
+	return ders
+}
