@@ -22,6 +22,7 @@ type Request struct {
 	Digest    [32]byte // SHA-256 of what was asked; the same id with another digest is refused
 	DryRun    bool     // --plan: decide and try, change nothing
 
+	Comment    string // why, for those who are asked to approve it; "" = what the change itself says
 	BreakGlass string // why the change must not wait for the approvals it needs; "" = it waits
 }
 

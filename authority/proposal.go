@@ -33,7 +33,7 @@ func (s *Service) instead(ctx context.Context, v *state.View, req Request, body 
 	if err != nil {
 		return nil, err
 	}
-	return &command.OpenProposal{ID: "p-" + id, Plan: command.PlanOf(body), Reason: reasonOf(body), ExpiresAt: s.Now().Add(lifecycle.DefaultProposalLife)}, nil
+	return &command.OpenProposal{ID: "p-" + id, Plan: command.PlanOf(body), Reason: reasonOf(req, body), ExpiresAt: s.Now().Add(lifecycle.DefaultProposalLife)}, nil
 }
 
 // proposalIDBytes of randomness: two proposals of a cluster never meet, and if they
@@ -41,8 +41,8 @@ func (s *Service) instead(ctx context.Context, v *state.View, req Request, body 
 const proposalIDBytes = 6
 
 // reasonOf is what the caller said about why.
-func reasonOf(body command.Body) string {
-	why := ""
+func reasonOf(req Request, body command.Body) string {
+	why := req.Comment
 	switch c := body.(type) {
 	case *command.ResumeVersion:
 		why = c.Comment

@@ -8,8 +8,8 @@ import (
 	"github.com/chancery-project/chancery/transport/wire"
 )
 
-// Proposals lists changes that wait for approvals; with wire.QueryState those that
-// ended in that way, or "all".
+// Proposals lists changes that wait for approvals, oldest first; with wire.QueryState
+// those in that state: open, approved, executed, rejected, withdrawn or expired.
 func (c *Client) Proposals(ctx context.Context, opts ...Option) (wire.List[wire.Proposal], error) {
 	return list[wire.Proposal](ctx, c, wire.PathProposals, opts)
 }

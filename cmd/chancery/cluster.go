@@ -46,7 +46,7 @@ func clusterCommand() *cli.Command {
 		}, &cli.StringFlag{Name: "out", Usage: "`FILE`; - is stdout", Value: "-"}),
 		changing("set", "[NAME=VALUE] ...", "change settings: chancery cluster set max_token_ttl=90d", setCluster, append(rearrangeFlags(),
 			&cli.StringFlag{Name: "file", Usage: "JSON `FILE` with settings that change, such as approvals and break_glass"},
-			&cli.Uint64Flag{Name: "if-match", Usage: "refuse unless the settings have this revision", DefaultText: "the one read just before"})...),
+			&cli.Uint64Flag{Name: "if-match", Usage: "refuse unless the settings have this revision", DefaultText: "the one read just before"}, whyFlag())...),
 		changing("rotate-gossip-key", "", "have the leader draw a new gossip key; the members fetch it and go over to it by themselves", func(s *session) error {
 			c, err := s.client()
 			if err != nil {
@@ -140,7 +140,7 @@ func setCluster(s *session) error {
 	if err != nil {
 		return fmt.Errorf("encode the settings: %w", err)
 	}
-	var set wire.SetCluster
+	set := wire.SetCluster{Comment: s.String("comment")}
 	if err := json.Unmarshal(b, &set.Settings); err != nil {
 		return usagef("%v", err)
 	}

@@ -37,7 +37,7 @@ func policyCommand() *cli.Command {
 			&cli.Uint64Flag{Name: "if-match", Usage: "refuse unless the policy has this version", DefaultText: "the one read just before"},
 			&cli.StringFlag{Name: "owner", Usage: "new owner"},
 			&cli.StringFlag{Name: "reason", Usage: "new business reason"},
-			&cli.StringSliceFlag{Name: "label", Usage: "k=v, may be repeated; replaces all labels"},
+			&cli.StringSliceFlag{Name: "label", Usage: "k=v, may be repeated; replaces all labels"}, whyFlag(),
 		)...),
 	)
 }
@@ -90,7 +90,7 @@ func setPolicy(s *session) error {
 	if err != nil {
 		return err
 	}
-	set := wire.SetPolicy{Owner: s.String("owner"), BusinessReason: s.String("reason")}
+	set := wire.SetPolicy{Comment: s.String("comment"), Owner: s.String("owner"), BusinessReason: s.String("reason")}
 	if set.Labels, err = labels(s.StringSlice("label")); err != nil {
 		return err
 	}

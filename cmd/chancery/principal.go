@@ -22,7 +22,7 @@ func principalCommand() *cli.Command {
 			&cli.StringSliceFlag{Name: "role", Usage: "role:key-pattern, may be repeated: signer:ci-*"},
 			&cli.StringSliceFlag{Name: "ssh-key", Usage: "public SSH key file, for login and approvals; may be repeated"},
 			&cli.StringSliceFlag{Name: "cert-of", Usage: "client certificate file (PEM) or hex SHA-256 of its public key; may be repeated"},
-			&cli.BoolFlag{Name: "replace", Usage: "give an existing principal these roles and keys instead; what it loses is fenced"},
+			&cli.BoolFlag{Name: "replace", Usage: "give an existing principal these roles and keys instead; what it loses is fenced"}, whyFlag(),
 		)...),
 		looking("list", "", "list principals", func(s *session) error {
 			c, err := s.client()
@@ -82,7 +82,7 @@ func revokedText(at wire.Time) string {
 }
 
 func addPrincipal(s *session) error {
-	p := wire.AddPrincipal{Name: s.arg(0), Kind: lifecycle.PrincipalKind(s.String("kind")), Roles: s.StringSlice("role"), Replace: s.Bool("replace")}
+	p := wire.AddPrincipal{Name: s.arg(0), Comment: s.String("comment"), Kind: lifecycle.PrincipalKind(s.String("kind")), Roles: s.StringSlice("role"), Replace: s.Bool("replace")}
 	if err := lifecycle.CheckName("principal", p.Name); err != nil {
 		return usagef("%v", err)
 	}

@@ -40,6 +40,11 @@ func governedFlags() []cli.Flag {
 	}
 }
 
+// whyFlag is the comment of a change that has no place for one in the log.
+func whyFlag() cli.Flag {
+	return &cli.StringFlag{Name: "comment", Usage: "why, for those who have to approve it"}
+}
+
 func breakGlassFlag() cli.Flag {
 	return &cli.StringFlag{Name: "break-glass", Usage: "`REASON`: do it without the approvals it needs; only who is named in the settings may, and everybody is told"}
 }

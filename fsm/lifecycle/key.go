@@ -12,6 +12,14 @@ type Origin struct {
 	By        string  `cbor:"2,keyasint" json:"by"`
 	RequestID string  `cbor:"3,keyasint,omitempty" json:"request_id"`
 	Index     uint64  `cbor:"4,keyasint" json:"index"`
+
+	Approvals []Consent `cbor:"5,keyasint,omitempty" json:"approvals,omitempty"` // of an executed proposal: whose counted
+}
+
+// Consent is who approved something, and when; the signature stands in the proposal.
+type Consent struct {
+	By string  `cbor:"1,keyasint" json:"by"`
+	At Instant `cbor:"2,keyasint" json:"at"`
 }
 
 // Key is a named logical signing key.

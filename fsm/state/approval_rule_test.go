@@ -162,6 +162,9 @@ func TestOnePersonRevokesAnybody(t *testing.T) {
 	w.ok(w.opening(1, boss))
 	w.approvedBy(1, "alice", "bob")
 	w.ok(w.execution(1, boss))
+	if c := w.l.View().Principal("boss").Created; len(c.Approvals) != 2 || c.Approvals[0].By != "alice" || c.Approvals[1].By != "bob" || c.Approvals[1].At == 0 {
+		t.Errorf("made by %+v", c) // who agreed is remembered with what came of it
+	}
 	w.ok(&command.RevokePrincipal{Name: "boss"})
 	w.ok(&command.RevokePrincipal{Name: "carol"}) // two of three are left
 	o := w.no(state.NotEnoughApprovers, &command.RevokePrincipal{Name: "bob"})

@@ -2,6 +2,7 @@ package state_test
 
 import (
 	"crypto/sha256"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -42,7 +43,7 @@ func TestPrincipals(t *testing.T) {
 	w.pass(lifecycle.Minute)
 	w.ok(replace(person("bob", certB)))
 	v := w.l.View()
-	if v.PrincipalByCert(certA) != nil || v.PrincipalByCert(certB).Name != "bob" || v.Principal("bob").Created != made {
+	if v.PrincipalByCert(certA) != nil || v.PrincipalByCert(certB).Name != "bob" || !reflect.DeepEqual(v.Principal("bob").Created, made) {
 		t.Error("the old certificate still works, or the new one does not, or bob is new")
 	}
 	w.ok(person("carol", certA)) // the certificate is free again

@@ -163,7 +163,17 @@ func (x *tx) now() lifecycle.Instant { return x.clock }
 
 // origin of a row this entry makes.
 func (x *tx) origin() lifecycle.Origin {
-	return lifecycle.Origin{At: x.now(), By: x.head.Actor, RequestID: x.head.RequestID, Index: x.index}
+	o := lifecycle.Origin{At: x.now(), By: x.head.Actor, RequestID: x.head.RequestID, Index: x.index}
+	if x.proposalID == "" {
+		return o
+	}
+	p := x.proposal(x.proposalID)
+	for i := range p.Approvals {
+		if a := &p.Approvals[i]; x.counts(p, a) {
+			o.Approvals = append(o.Approvals, lifecycle.Consent{By: a.Principal, At: a.At})
+		}
+	}
+	return o
 }
 
 // record appends a leaf; the entry's own facts are filled in here. Its time is the

@@ -255,9 +255,10 @@ func (c *call) setPolicy(in *wire.SetPolicy) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	req.Comment = in.Comment
 	set := command.SetPolicy{Policy: in.Policy, Owner: in.Owner, Reason: in.BusinessReason, ConfirmBy: in.ConfirmBy.Instant(), Labels: labelList(in.Labels)}
 	r, err := c.Service.SetPolicy(c.r.Context(), req, c.name(), revision, set)
-	return c.operation(asked{verb: "policy set", kind: command.KindSetPolicy, key: c.name(), body: plannedPolicy(c.name(), set)}, r, err)
+	return c.operation(asked{verb: "policy set", kind: command.KindSetPolicy, key: c.name(), comment: in.Comment, body: plannedPolicy(c.name(), set)}, r, err)
 }
 
 func plannedPolicy(key string, set command.SetPolicy) command.Body {

@@ -104,7 +104,11 @@ func (a *API) publicURL(v *state.View) string {
 }
 
 func origin(o lifecycle.Origin) wire.Origin {
-	return wire.Origin{At: wire.Time(o.At), By: o.By, RequestID: o.RequestID, Index: o.Index, Approvals: []wire.Approval{}}
+	w := wire.Origin{At: wire.Time(o.At), By: o.By, RequestID: o.RequestID, Index: o.Index, Approvals: []wire.Approval{}}
+	for _, a := range o.Approvals {
+		w.Approvals = append(w.Approvals, wire.Approval{By: a.By, At: wire.Time(a.At)})
+	}
+	return w
 }
 
 func revocation(r *lifecycle.Revocation) *wire.Revocation {

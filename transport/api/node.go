@@ -184,8 +184,9 @@ func (c *call) setCluster(in *wire.SetCluster) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	req.Comment = in.Comment
 	r, err := c.Service.SetSettings(c.r.Context(), req, revision, func(lifecycle.Settings) (lifecycle.Settings, error) { return in.Settings, nil })
-	return c.operation(asked{verb: "cluster set", kind: command.KindSetSettings, body: &command.SetSettings{Settings: in.Settings}}, r, err)
+	return c.operation(asked{verb: "cluster set", kind: command.KindSetSettings, comment: in.Comment, body: &command.SetSettings{Settings: in.Settings}}, r, err)
 }
 
 func (c *call) rotateGossipKey(in *wire.RotateGossipKey) (any, error) {

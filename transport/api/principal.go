@@ -92,6 +92,7 @@ func (c *call) addPrincipal(in *wire.AddPrincipal) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	req.Comment = in.Comment
 	rec := command.PrincipalRecord{Name: in.Name, Kind: in.Kind, SSHKeys: in.SSHKeys, Certs: in.Certs}
 	for _, role := range in.Roles {
 		g, err := lifecycle.ParseGrant(role)
@@ -101,7 +102,7 @@ func (c *call) addPrincipal(in *wire.AddPrincipal) (any, error) {
 		rec.Grants = append(rec.Grants, g)
 	}
 	r, err := c.Service.AddPrincipal(c.r.Context(), req, rec, in.Replace)
-	return c.operation(asked{verb: "principal add", kind: command.KindAddPrincipal, subject: in.Name, body: &command.AddPrincipal{Principal: rec, Replace: in.Replace}}, r, err)
+	return c.operation(asked{verb: "principal add", kind: command.KindAddPrincipal, subject: in.Name, comment: in.Comment, body: &command.AddPrincipal{Principal: rec, Replace: in.Replace}}, r, err)
 }
 
 func (c *call) revokePrincipal(in *nothing) (any, error) {

@@ -23,6 +23,7 @@ type AddPrincipal struct {
 	SSHKeys []string                `json:"ssh_keys,omitempty"`
 	Certs   []string                `json:"certs,omitempty"`
 	Replace bool                    `json:"replace,omitempty"`
+	Comment string                  `json:"comment,omitempty"` // why, for those who have to approve it
 }
 
 // Token is a bearer token without its secret.

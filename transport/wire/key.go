@@ -209,6 +209,7 @@ type SetPolicy struct {
 	BusinessReason string            `json:"business_reason,omitempty"`
 	ConfirmBy      Time              `json:"business_reason_confirm_by,omitzero"`
 	Labels         map[string]string `json:"labels,omitempty"`
+	Comment        string            `json:"comment,omitempty"` // why, for those who have to approve it
 }
 
 // MergePolicy lays the fields that raw names over base; unknown ones are refused.

@@ -109,4 +109,5 @@ type RotateGossipKey struct{}
 // SetCluster replaces the settings. It needs If-Match.
 type SetCluster struct {
 	Settings lifecycle.Settings `json:"settings"`
+	Comment  string             `json:"comment,omitempty"` // why, for those who have to approve it
 }
