@@ -126,7 +126,7 @@ func (s *Service) decide(ctx context.Context, v *state.View, req Request, verb a
 // must not keep a compromised key alive, and the entry itself, in the replicated
 // log, says who asked for what and why.
 func withdraws(verb access.Verb) bool {
-	return verb == access.KeyRevoke || verb == access.KeySuspend || verb == access.KeyReplace
+	return verb == access.KeyRevoke || verb == access.KeySuspend || verb == access.KeyReplace || verb == access.CertRevoke || verb == access.CertRevokeOwn
 }
 
 // carryOut plans, tries and proposes, again when a row moved meanwhile.

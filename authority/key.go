@@ -64,16 +64,23 @@ func sameKind(old *lifecycle.Key, c *command.CreateKey) error {
 }
 
 func (s *Service) planKey(v *state.View, spec KeySpec) (*command.CreateKey, error) {
-	if spec.Owner == "" || spec.Reason == "" {
-		return nil, refuse("invalid", "--owner team@example.com --reason 'sign release tarballs'",
-			"a key needs --owner and --reason, so that someone can answer for it")
-	}
 	purpose, err := lifecycle.ParsePurpose(spec.Purpose)
 	if err != nil {
 		return nil, refuse("invalid", "", "%v", err)
 	}
-	if purpose == lifecycle.ForCertificate || purpose == lifecycle.ForStatus {
-		return nil, refuse("invalid", "choose code, artifact, token or assertion", "keys of purpose %s are made by the commands that use them, which this version does not have", purpose)
+	switch purpose {
+	case lifecycle.ForCertificate:
+		return nil, refuse("invalid", "chancery issuer create "+spec.Name, "keys of purpose certificate belong to issuers")
+	case lifecycle.ForStatus:
+		return nil, refuse("invalid", "choose code, artifact, token or assertion", "nodes make their status keys themselves")
+	}
+	return s.planKeyFor(v, spec, purpose)
+}
+
+func (s *Service) planKeyFor(v *state.View, spec KeySpec, purpose lifecycle.Purpose) (*command.CreateKey, error) {
+	if spec.Owner == "" || spec.Reason == "" {
+		return nil, refuse("invalid", "--owner team@example.com --reason 'sign release tarballs'",
+			"a key needs --owner and --reason, so that someone can answer for it")
 	}
 	custody, err := lifecycle.ParseCustody(spec.Custody)
 	if err != nil {

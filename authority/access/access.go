@@ -51,6 +51,13 @@ const (
 	ConsumerWaive   Verb = "consumer.waive"
 	ConsumerConfirm Verb = "consumer.confirm" // ask for canaries and confirm; in one's own name only
 
+	IssuerEdit    Verb = "issuer.write"
+	ProfileEdit   Verb = "profile.write"
+	CertRead      Verb = "cert.read"       // certificates, issuers and profiles
+	CertRevoke    Verb = "cert.revoke"     // any certificate of the issuer
+	CertRevokeOwn Verb = "cert.revoke_own" // those one has requested
+	CertRelease   Verb = "cert.release"    // end a hold
+
 	ProposalRead     Verb = "proposal.read"
 	ProposalApprove  Verb = "proposal.approve"     // and reject; the proposal must name the approver too
 	ProposalWithdraw Verb = "proposal.withdraw"    // one's own
@@ -62,6 +69,7 @@ var Verbs = []Verb{KeyCreate, KeyRead, KeyRotate, KeyActivate, KeySkip, KeySuspe
 	KeyPolicy, KeySign, KeyVerify, StatusRead, LogRead, AuditRead, ReportRead, PrincipalRead, PrincipalEdit, TokenSelf, TokenEdit,
 	NodeRead, NodeEdit, NodeUnseal, ClusterRead, ClusterEdit, SnapshotSave,
 	ConsumerRead, ConsumerEdit, ConsumerWaive, ConsumerConfirm,
+	IssuerEdit, ProfileEdit, CertRead, CertRevoke, CertRevokeOwn, CertRelease,
 	ProposalRead, ProposalApprove, ProposalWithdraw, ProposalBreak}
 
 // scope says what a verb is about: one key, or the cluster as a whole.
@@ -113,6 +121,13 @@ var rules = map[Verb]rule{
 	ConsumerEdit:    {aboutChange, []lifecycle.Role{lifecycle.Admin, lifecycle.Operator}},
 	ConsumerWaive:   {aboutKey, []lifecycle.Role{lifecycle.Admin, lifecycle.Operator}},
 	ConsumerConfirm: {aboutKey, []lifecycle.Role{lifecycle.ConsumerRole}},
+
+	IssuerEdit:    {aboutKey, []lifecycle.Role{lifecycle.Admin}},
+	ProfileEdit:   {aboutCluster, []lifecycle.Role{lifecycle.Admin}},
+	CertRead:      {aboutCaller, lifecycle.Roles},
+	CertRevoke:    {aboutKey, []lifecycle.Role{lifecycle.Admin, lifecycle.Operator}},
+	CertRevokeOwn: {aboutCaller, lifecycle.Roles},
+	CertRelease:   {aboutKey, []lifecycle.Role{lifecycle.Admin, lifecycle.Operator}},
 
 	ProposalRead:     {aboutChange, []lifecycle.Role{lifecycle.Admin, lifecycle.Operator, lifecycle.Approver, lifecycle.Auditor}},
 	ProposalApprove:  {aboutChange, []lifecycle.Role{lifecycle.Approver}},

@@ -1,0 +1,210 @@
+package authority
+
+import (
+	"bytes"
+	"context"
+	"crypto/x509"
+	"fmt"
+	"slices"
+
+	"github.com/chancery-project/chancery/authority/access"
+	"github.com/chancery-project/chancery/authority/pki"
+	"github.com/chancery-project/chancery/fsm/command"
+	"github.com/chancery-project/chancery/fsm/lifecycle"
+	"github.com/chancery-project/chancery/fsm/state"
+)
+
+// IssuerSpec is what the owner of a new issuer says about it.
+type IssuerSpec struct {
+	Key    KeySpec // its Purpose is certificate, whatever it says
+	Kind   string  // "root", "issuing" or "external"
+	Parent string  // issuing only
+	Terms  *lifecycle.IssuerTerms
+}
+
+// CreateIssuer makes a key of purpose certificate and the issuer that signs with it.
+// Its CA certificates follow by themselves, except an external one's, which are
+// imported.
+func (s *Service) CreateIssuer(ctx context.Context, req Request, spec IssuerSpec) (Result, error) {
+	if err := lifecycle.CheckName("issuer", spec.Key.Name); err != nil {
+		return Result{}, refuse("invalid", "", "%v", err)
+	}
+	return s.change(ctx, req, access.IssuerEdit, lifecycle.KeyID(spec.Key.Name), func(v *state.View) (command.Body, []command.RowRef, error) {
+		if old := v.Key(lifecycle.KeyID(spec.Key.Name)); old != nil {
+			return nil, nil, refuse(string(state.AlreadyExists), "choose another name: names are never reused", "key %s exists since %s", old.ID, old.Created.At)
+		}
+		c, err := s.planIssuer(v, spec)
+		return c, []command.RowRef{{Table: string(state.TableKeys), Key: spec.Key.Name}}, err
+	})
+}
+
+func (s *Service) planIssuer(v *state.View, spec IssuerSpec) (*command.CreateIssuer, error) {
+	c := &command.CreateIssuer{Of: lifecycle.IssuerKind(spec.Kind), Parent: lifecycle.KeyID(spec.Parent)}
+	if c.Of == lifecycle.RootIssuer {
+		spec.Key.Custody = string(lifecycle.Singleton)
+	}
+	key, err := s.planKeyFor(v, spec.Key, lifecycle.ForCertificate)
+	if err != nil {
+		return nil, err
+	}
+	c.Key, c.Terms = *key, lifecycle.DefaultIssuerTerms(c.Of, spec.Key.Name)
+	if spec.Terms != nil {
+		c.Terms = *spec.Terms
+	}
+	if err := pki.CheckTerms(&c.Terms); err != nil {
+		return nil, refuse("invalid", "", "%v", err)
+	}
+	return c, nil
+}
+
+// SetIssuer changes the terms of an issuer's next CA certificates, CRLs and OCSP answers.
+func (s *Service) SetIssuer(ctx context.Context, req Request, name string, terms lifecycle.IssuerTerms) (Result, error) {
+	return s.change(ctx, req, access.IssuerEdit, lifecycle.KeyID(name), func(*state.View) (command.Body, []command.RowRef, error) {
+		if err := pki.CheckTerms(&terms); err != nil {
+			return nil, nil, refuse("invalid", "", "%v", err)
+		}
+		return &command.SetIssuer{Issuer: lifecycle.KeyID(name), Terms: terms}, nil, nil
+	})
+}
+
+// ImportCACert takes the CA certificate of an instance of an external issuer in, as the
+// CA above made it.
+func (s *Service) ImportCACert(ctx context.Context, req Request, name string, der []byte) (Result, error) {
+	return s.change(ctx, req, access.IssuerEdit, lifecycle.KeyID(name), func(v *state.View) (command.Body, []command.RowRef, error) {
+		is := v.Issuer(lifecycle.KeyID(name))
+		if is == nil {
+			return nil, nil, refuse(string(state.IssuerNotFound), "chancery issuer list", "there is no issuer %q", name)
+		}
+		if is.Kind != lifecycle.ExternalIssuer {
+			return nil, nil, refuse("invalid", "", "the CA certificates of %s are made here: it is of kind %s", name, is.Kind)
+		}
+		i, err := instanceOf(v, is.Name, der)
+		if err != nil {
+			return nil, nil, err
+		}
+		cert, err := pki.CheckImported(der, i.SPKI, s.Now())
+		if err != nil {
+			return nil, nil, refuse("invalid", "chancery issuer csr "+name, "%v", err)
+		}
+		return &command.BindCACert{Issuer: is.Name, Version: i.Version, Node: i.Node, DER: der, Subject: cert.Subject.CommonName}, nil, nil
+	})
+}
+
+// instanceOf finds the instance whose public key a certificate has.
+func instanceOf(v *state.View, issuer lifecycle.KeyID, der []byte) (*lifecycle.Instance, error) {
+	facts, err := lifecycle.ReadCertificate(der)
+	if err != nil {
+		return nil, refuse("invalid", "send one certificate, DER", "%v", err)
+	}
+	for _, ver := range v.Versions(issuer) {
+		for _, i := range v.Instances(issuer, ver.Number) {
+			if bytes.Equal(i.SPKI, facts.SPKI) {
+				return i, nil
+			}
+		}
+	}
+	return nil, refuse(string(state.InstanceNotFound), "chancery issuer csr "+string(issuer), "the certificate is for no public key of issuer %s", issuer)
+}
+
+// SetProfile adds a profile or replaces the one of its name; DropProfile ends it.
+func (s *Service) SetProfile(ctx context.Context, req Request, name string, terms lifecycle.ProfileTerms) (Result, error) {
+	return s.change(ctx, req, access.ProfileEdit, "", func(*state.View) (command.Body, []command.RowRef, error) {
+		if err := pki.CheckProfile(&terms); err != nil {
+			return nil, nil, refuse("invalid", "", "%v", err)
+		}
+		return &command.SetProfile{Name: name, Terms: terms}, nil, nil
+	})
+}
+
+// DropProfile ends a profile; a built-in one of its name counts again.
+func (s *Service) DropProfile(ctx context.Context, req Request, name string) (Result, error) {
+	return s.change(ctx, req, access.ProfileEdit, "", func(*state.View) (command.Body, []command.RowRef, error) {
+		return &command.DropProfile{Name: name}, nil, nil
+	})
+}
+
+// RevokeCertificates puts certificates of one issuer on its CRLs. Operators of the
+// issuer may, and whoever requested all of them.
+func (s *Service) RevokeCertificates(ctx context.Context, req Request, issuer string, items []command.RevokeItem) (Result, error) {
+	verb := access.CertRevoke
+	if s.owns(req.Caller.Principal, items) {
+		verb = access.CertRevokeOwn
+	}
+	slices.SortFunc(items, func(a, b command.RevokeItem) int { return bytes.Compare(a.Serial[:], b.Serial[:]) })
+	return s.change(ctx, req, verb, lifecycle.KeyID(issuer), func(v *state.View) (command.Body, []command.RowRef, error) {
+		for i := range items {
+			if err := s.ofIssuer(v, issuer, items[i].Serial); err != nil {
+				return nil, nil, err
+			}
+		}
+		return &command.RevokeCertificates{Items: items}, nil, nil
+	})
+}
+
+// ReleaseCertificates takes certificates of one issuer that are on hold off its CRLs.
+func (s *Service) ReleaseCertificates(ctx context.Context, req Request, issuer string, serials []lifecycle.Serial, comment string) (Result, error) {
+	slices.SortFunc(serials, func(a, b lifecycle.Serial) int { return bytes.Compare(a[:], b[:]) })
+	return s.change(ctx, req, access.CertRelease, lifecycle.KeyID(issuer), func(v *state.View) (command.Body, []command.RowRef, error) {
+		for _, serial := range serials {
+			if err := s.ofIssuer(v, issuer, serial); err != nil {
+				return nil, nil, err
+			}
+		}
+		return &command.ReleaseCertificates{Serials: serials, Comment: comment}, nil, nil
+	})
+}
+
+// ofIssuer refuses a certificate of another issuer: the right to revoke is one issuer's.
+func (s *Service) ofIssuer(v *state.View, issuer string, serial lifecycle.Serial) error {
+	c, err := v.Certificate(serial)
+	switch {
+	case err != nil:
+		return fmt.Errorf("look for certificate %s: %w", serial, err)
+	case c == nil || string(c.Issuer) != issuer:
+		return refuse(string(state.CertificateNotFound), "chancery cert list --issuer "+issuer, "issuer %s has no certificate with serial %s", issuer, serial)
+	}
+	return nil
+}
+
+// owns reports whether the principal requested all of the certificates.
+func (s *Service) owns(principal string, items []command.RevokeItem) bool {
+	v := s.ledger.View()
+	for i := range items {
+		if c, err := v.Certificate(items[i].Serial); err != nil || c == nil || c.Requester != principal {
+			return false
+		}
+	}
+	return len(items) > 0
+}
+
+// checkSignedBy verifies who signed a CA certificate that a node brings: the state
+// machine does not look at signatures.
+func checkSignedBy(v *state.View, c *command.BindCACert, node lifecycle.NodeID) error {
+	is := v.Issuer(c.Issuer)
+	if is == nil {
+		return refuse(string(state.IssuerNotFound), "", "there is no issuer %q", string(c.Issuer))
+	}
+	cert, err := x509.ParseCertificate(c.DER)
+	if err != nil {
+		return refuse("invalid", "", "the CA certificate cannot be read: %v", err)
+	}
+	switch is.Kind {
+	case lifecycle.RootIssuer:
+		if c.Node != node || cert.CheckSignatureFrom(cert) != nil {
+			return &Denied{"a root's certificate is signed by its own instance, on its own node"}
+		}
+	case lifecycle.IssuingIssuer:
+		for _, parent := range v.CACerts(is.Parent) {
+			if parent.Node != node {
+				continue
+			}
+			if above, err := x509.ParseCertificate(parent.DER); err == nil && cert.CheckSignatureFrom(above) == nil {
+				return nil
+			}
+		}
+		return &Denied{fmt.Sprintf("node %s has no CA certificate of %s that signed this one", node.Short(), is.Parent)}
+	default:
+		return &Denied{"the CA certificates of an external issuer are imported by an admin"}
+	}
+	return nil
+}
