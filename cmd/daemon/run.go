@@ -21,6 +21,7 @@ import (
 	"github.com/chancery-project/chancery/authority/audit"
 	"github.com/chancery-project/chancery/authority/consumer"
 	"github.com/chancery-project/chancery/authority/hsm"
+	"github.com/chancery-project/chancery/authority/issuing"
 	"github.com/chancery-project/chancery/authority/provision"
 	"github.com/chancery-project/chancery/authority/publish"
 	"github.com/chancery-project/chancery/authority/rotation"
@@ -58,6 +59,7 @@ type Daemon struct {
 	renewal   *renewal
 	reporter  *reporter
 	consumers *consumer.Desk
+	office    *issuing.Office
 	sets      *publish.Cache
 	attestor  *publish.Attestor
 	status    *statusKeeper
@@ -240,6 +242,7 @@ func (d *Daemon) startAuthority(ctx context.Context) (err error) {
 	loop.Start(ctx)
 	d.background(loop.Wait)
 	d.background(func() { authority.NewClerk(d.service).Run(ctx) })
+	d.startIssuing(ctx)
 	d.consumers = consumer.New(consumer.Config{Ledger: &audited{d.node, d.journal}, Signer: d.signer, Peers: consumerPeers{d.client}, Audit: d.journal, Sets: d.sets, Log: d.log})
 	d.background(func() { d.consumers.Run(ctx) })
 	d.webhooks = webhook.New(webhook.Config{Ledger: &audited{d.node, d.journal}, Body: d.eventBody, Sign: d.signEvent, Log: d.log})
@@ -268,6 +271,7 @@ func (d *Daemon) usable(key lifecycle.KeyID, version uint64) error {
 func (d *Daemon) startPeers() error {
 	d.peers = peer.NewServer(d.log)
 	serveVerbs(d.peers, d.node, d.service, d.renewal.issuer, &gossipKeys{d.ring, d.node.View})
+	serveIssuing(d.peers, d.service)
 	serveConsumers(d.peers, d.signer, d.consumers)
 	d.serve("peers", func() error { return d.peers.Serve(d.mux.Listener(tlsmux.Peer)) })
 	door := &http.Server{Handler: &doorman{d.service, d.node, d.place, d.ring, d.renewal.issuer, d.log}, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second,

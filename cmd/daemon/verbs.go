@@ -31,6 +31,13 @@ const (
 	verbSeal      = "report-seal"
 
 	verbRenewStatus = "renew-status"
+
+	verbAnnounce      = "issue-intents"
+	verbIssued        = "record-issued"
+	verbBindCA        = "bind-ca-certificate"
+	verbResponder     = "announce-responder"
+	verbBindResponder = "bind-responder"
+	verbAllocateCRL   = "allocate-crl"
 )
 
 type empty struct{}

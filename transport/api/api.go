@@ -15,6 +15,7 @@ import (
 
 	"github.com/chancery-project/chancery/authority"
 	"github.com/chancery-project/chancery/authority/consumer"
+	"github.com/chancery-project/chancery/authority/issuing"
 	"github.com/chancery-project/chancery/authority/publish"
 	"github.com/chancery-project/chancery/authority/signing"
 	"github.com/chancery-project/chancery/transport"
@@ -27,6 +28,7 @@ type Config struct {
 	Node      string // this node's name
 	Service   *authority.Service
 	Signer    *signing.Signer
+	Office    *issuing.Office  // nil = no certificates are issued here
 	Consumers *consumer.Desk   // nil = none confirms here
 	Sets      *publish.Cache   // shared with the public listener; nil = its own
 	Clock     func() time.Time // wall time; nil = time.Now
