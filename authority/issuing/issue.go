@@ -124,7 +124,7 @@ func (o *Office) draft(m signing.Mandate, j *job) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	profile, err := findProfile(m.View, j.Profile)
+	profile, err := Profile(m.View, j.Profile)
 	if err != nil {
 		return nil, err
 	}
@@ -159,8 +159,8 @@ func requester(v *state.View, issuer lifecycle.KeyID, name string) pki.Requester
 	return r
 }
 
-// findProfile finds a profile that was set, or a built-in one.
-func findProfile(v *state.View, name string) (*pki.Profile, error) {
+// Profile finds a profile that was set, or a built-in one.
+func Profile(v *state.View, name string) (*pki.Profile, error) {
 	if p := v.Profile(name); p != nil {
 		return pki.NewProfile(p.Name, p.Version, p.ProfileTerms), nil
 	}

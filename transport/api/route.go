@@ -95,7 +95,7 @@ type nothing struct{}
 // documentation.
 func routes() []*route {
 	var all []*route
-	for _, group := range [][]*route{keyRoutes(), rotationRoutes(), signRoutes(), accessRoutes(), nodeRoutes(), consumerRoutes(), proposalRoutes(), recordRoutes()} {
+	for _, group := range [][]*route{keyRoutes(), rotationRoutes(), signRoutes(), accessRoutes(), nodeRoutes(), issuerRoutes(), certificateRoutes(), consumerRoutes(), proposalRoutes(), recordRoutes()} {
 		all = append(all, group...)
 	}
 	return append(all, &route{name: "openapi", kind: open, method: "GET", pattern: wire.PathOpenAPI,

@@ -62,6 +62,21 @@ const (
 	PathConfirmations   = "/v1/consumers/{name}/confirmations"
 	PathWaiveConsumer   = "/v1/consumers/{name}/waive"
 
+	PathIssuers             = "/v1/issuers"
+	PathIssuer              = "/v1/issuers/{name}"
+	PathIssuerTerms         = "/v1/issuers/{name}/terms"
+	PathImportCACert        = "/v1/issuers/{name}/import"
+	PathAffected            = "/v1/issuers/{name}/affected" // ?node=
+	PathIssueCertificate    = "/v1/issuers/{name}/certificates"
+	PathCertificates        = "/v1/certificates"
+	PathCertificate         = "/v1/certificates/{name}" // a serial
+	PathRevokeCertificates  = "/v1/revocations/certificates"
+	PathReleaseCertificates = "/v1/releases/certificates"
+	PathRenewCertificate    = "/v1/certificates/{name}/renew"
+	PathProfiles            = "/v1/profiles"
+	PathProfile             = "/v1/profiles/{name}"
+	PathDropProfile         = "/v1/profiles/{name}/drop"
+
 	PathProposals        = "/v1/proposals"
 	PathProposal         = "/v1/proposals/{name}"
 	PathStatement        = "/v1/proposals/{name}/statement" // the exact bytes that approvers sign
@@ -126,7 +141,11 @@ const (
 	QueryUntil    = "until"       // RFC 3339, before
 	QueryNonce    = "nonce"       // of a signed answer, made by who asks
 	QueryBreak    = "break_glass" // why a change must not wait for the approvals it needs
-	QueryFormat   = "format"      // of an export: pem, der, jwks, ssh; of a report: json, csv
+	QueryIssuer   = "issuer"
+	QueryProfile  = "profile"
+	QueryName     = "subject" // any name in a certificate, '*' for any run of characters
+	QueryExpires  = "expires_before"
+	QueryFormat   = "format" // of an export: pem, der, jwks, ssh; of a report: json, csv
 )
 
 // Path fills the one {name} of a pattern.

@@ -1,0 +1,202 @@
+package api
+
+import (
+	"encoding/hex"
+	"encoding/pem"
+
+	"github.com/chancery-project/chancery/authority"
+	"github.com/chancery-project/chancery/authority/access"
+	"github.com/chancery-project/chancery/authority/issuing"
+	"github.com/chancery-project/chancery/authority/pki"
+	"github.com/chancery-project/chancery/fsm/command"
+	"github.com/chancery-project/chancery/fsm/lifecycle"
+	"github.com/chancery-project/chancery/fsm/state"
+	"github.com/chancery-project/chancery/transport"
+	"github.com/chancery-project/chancery/transport/wire"
+)
+
+func issuerRoutes() []*route {
+	return []*route{
+		changing("issuer.create", wire.PathIssuers, "Make an issuer and its key; its CA certificates follow", (*call).createIssuer).waits(command.KindCreateKey),
+		reading[wire.List[wire.Issuer]]("issuer.list", wire.PathIssuers, "List issuers in name order", (*call).listIssuers, paged...),
+		reading[wire.Issuer]("issuer.show", wire.PathIssuer, "An issuer with the CA certificates of its instances", (*call).showIssuer),
+		changing("issuer.set", wire.PathIssuerTerms, "Change what the next CA certificates, CRLs and OCSP answers are made by", (*call).setIssuer),
+		changing("issuer.import", wire.PathImportCACert, "Bring the CA certificate of an external issuer's instance", (*call).importCACert),
+		reading[wire.List[wire.Certificate]]("issuer.affected", wire.PathAffected, "Certificates that one node's instance signed and that have not ended", (*call).affected, with(paged, wire.QueryNode)...),
+		reading[wire.List[wire.Profile]]("profile.list", wire.PathProfiles, "Profiles, built-in ones included", (*call).listProfiles),
+		reading[wire.Profile]("profile.show", wire.PathProfile, "A profile", (*call).showProfile),
+		changing("profile.set", wire.PathProfile, "Add a profile, or replace one", (*call).setProfile),
+		changing("profile.drop", wire.PathDropProfile, "End a profile; a built-in one of its name counts again", (*call).dropProfile),
+	}
+}
+
+func (c *call) createIssuer(in *wire.CreateIssuer) (any, error) {
+	req, err := c.request(in)
+	if err != nil {
+		return nil, err
+	}
+	terms := in.Terms.Over(lifecycle.DefaultIssuerTerms(in.Kind, in.Name))
+	spec := authority.IssuerSpec{Kind: string(in.Kind), Parent: in.Parent, Terms: &terms,
+		Key: authority.KeySpec{Name: in.Name, Alg: in.Alg, Bits: in.Bits, Node: in.Node, Owner: in.Owner, Reason: in.Reason}}
+	r, err := c.Service.CreateIssuer(c.r.Context(), req, spec)
+	return c.operation(asked{verb: "issuer create", kind: command.KindCreateKey, key: in.Name}, r, err)
+}
+
+func (c *call) setIssuer(in *wire.IssuerTerms) (any, error) {
+	req, err := c.request(in)
+	if err != nil {
+		return nil, err
+	}
+	is, err := c.issuer()
+	if err != nil {
+		return nil, err
+	}
+	r, err := c.Service.SetIssuer(c.r.Context(), req, c.name(), in.Over(is.IssuerTerms))
+	return c.operation(asked{verb: "issuer set", kind: command.KindSetIssuer, key: c.name(), final: true}, r, err)
+}
+
+func (c *call) importCACert(in *wire.ImportCACert) (any, error) {
+	req, err := c.request(in)
+	if err != nil {
+		return nil, err
+	}
+	block, _ := pem.Decode([]byte(in.Certificate))
+	if block == nil || block.Type != "CERTIFICATE" {
+		return nil, wire.Errorf(wire.Invalid, "certificate: send the CA certificate as PEM")
+	}
+	r, err := c.Service.ImportCACert(c.r.Context(), req, c.name(), block.Bytes)
+	return c.operation(asked{verb: "issuer import", kind: command.KindBindCACert, key: c.name(), final: true}, r, err)
+}
+
+// issuer is the one that the path names.
+func (c *call) issuer() (*lifecycle.Issuer, error) {
+	is := c.snap.Issuer(lifecycle.KeyID(c.name()))
+	if is == nil {
+		return nil, wire.Errorf(wire.Code(state.IssuerNotFound), "there is no issuer %.80q", c.name()).WithHint("chancery issuer list")
+	}
+	return is, nil
+}
+
+func (c *call) listIssuers() (any, error) {
+	if err := c.may(access.CertRead, ""); err != nil {
+		return nil, err
+	}
+	rows, next, err := page(c, c.snap.Issuers(), func(i *lifecycle.Issuer) string { return string(i.Name) })
+	if err != nil {
+		return nil, err
+	}
+	items := []wire.Issuer{}
+	for _, is := range rows {
+		items = append(items, c.issuerView(is))
+	}
+	return listOf(c, items, next), nil
+}
+
+func (c *call) showIssuer() (any, error) {
+	if err := c.may(access.CertRead, ""); err != nil {
+		return nil, err
+	}
+	is, err := c.issuer()
+	if err != nil {
+		return nil, err
+	}
+	w := c.issuerView(is)
+	seen := map[string]bool{}
+	for i, row := range c.snap.CACerts(is.Name) {
+		if i < len(w.Instances) {
+			chain := issuing.Chain(c.snap.View, row)
+			if top := chain[len(chain)-1]; !seen[top.KID] {
+				seen[top.KID] = true
+				w.RootsPEM += pemOf(top.DER)
+			}
+		}
+	}
+	return w, nil
+}
+
+func (c *call) issuerView(is *lifecycle.Issuer) wire.Issuer {
+	v := c.snap.View
+	w := wire.Issuer{Name: string(is.Name), Kind: is.Kind, Parent: string(is.Parent), Terms: is.IssuerTerms, Created: origin(is.Created),
+		Instances: []wire.IssuerInstance{}, Position: transport.Position(c.snap.Position())}
+	if k := v.Key(is.Name); k != nil {
+		w.Alg, w.Owner, w.Reason = string(k.Alg), k.Owner, k.Reason
+	}
+	for _, ver := range v.Versions(is.Name) {
+		for _, i := range v.Instances(is.Name, ver.Number) {
+			w.Instances = append(w.Instances, issuerInstance(v, ver, i))
+		}
+	}
+	return w
+}
+
+func issuerInstance(v *state.View, ver *lifecycle.Version, i *lifecycle.Instance) wire.IssuerInstance {
+	w := wire.IssuerInstance{Version: ver.Number, State: ver.State.String(), Node: nodeName(v, i.Node), KID: i.KID}
+	row := v.CACert(i.Key, ver.Number, i.Node)
+	if row == nil {
+		return w
+	}
+	w.Subject, w.Serial, w.NotBefore, w.NotAfter = "CN="+row.Subject, hex.EncodeToString(row.Serial), wire.Time(row.NotBefore), wire.Time(row.NotAfter)
+	w.Revocation, w.PEM, w.Responders = certRevocation(row.Revocation), pemOf(row.DER), len(v.Responders(row.KID))
+	t := v.CertTally(row.KID)
+	w.Issued, w.Revoked, w.OnCRL = t.Issued, t.Revoked, t.OnCRL
+	if crl := v.CRLState(row.KID, 0); crl != nil {
+		w.CRLNumber, w.CRLNext = crl.Number, wire.Time(crl.NextUpdate)
+	}
+	return w
+}
+
+func pemOf(der []byte) string {
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+}
+
+func (c *call) listProfiles() (any, error) {
+	if err := c.may(access.CertRead, ""); err != nil {
+		return nil, err
+	}
+	items := []wire.Profile{}
+	set := map[string]bool{}
+	for _, p := range c.snap.Profiles() {
+		set[p.Name] = true
+		items = append(items, c.profileView(pki.NewProfile(p.Name, p.Version, p.ProfileTerms)))
+	}
+	for _, name := range pki.Builtins() {
+		if !set[name] {
+			items = append(items, c.profileView(pki.Builtin(name)))
+		}
+	}
+	return listOf(c, items, ""), nil
+}
+
+func (c *call) showProfile() (any, error) {
+	if err := c.may(access.CertRead, ""); err != nil {
+		return nil, err
+	}
+	p, err := issuing.Profile(c.snap.View, c.name())
+	if err != nil {
+		return nil, err
+	}
+	return c.profileView(p), nil
+}
+
+func (c *call) profileView(p *pki.Profile) wire.Profile {
+	return wire.Profile{Name: p.Name, Version: p.Version, Builtin: p.Version == 0, Hash: hex.EncodeToString(p.Hash[:]), Terms: p.Terms,
+		Position: transport.Position(c.snap.Position())}
+}
+
+func (c *call) setProfile(in *wire.SetProfile) (any, error) {
+	req, err := c.request(in)
+	if err != nil {
+		return nil, err
+	}
+	r, err := c.Service.SetProfile(c.r.Context(), req, c.name(), in.Terms)
+	return c.operation(asked{verb: "profile set", kind: command.KindSetProfile, subject: c.name(), final: true}, r, err)
+}
+
+func (c *call) dropProfile(in *nothing) (any, error) {
+	req, err := c.request(in)
+	if err != nil {
+		return nil, err
+	}
+	r, err := c.Service.DropProfile(c.r.Context(), req, c.name())
+	return c.operation(asked{verb: "profile drop", kind: command.KindDropProfile, subject: c.name(), final: true}, r, err)
+}
