@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/chancery-project/chancery/authority"
 	"github.com/chancery-project/chancery/authority/audit"
@@ -173,7 +174,7 @@ func (d *Desk) isNews(v *state.View, con *lifecycle.Consumer, set *command.Loade
 
 func (d *Desk) receipt(v *state.View, con *lifecycle.Consumer, s *Statement, set *command.LoadedSet, news bool) (*Receipt, error) {
 	r := &Receipt{Recorded: news}
-	r.Have, r.Expect = v.ConfirmedBy(con, s.Key, set.Digest, d.now())
+	r.Have, r.Expect = d.counts.of(v, con, s.Key, set.Digest, d.now()), con.Expect
 	if row := v.Confirmation(con.Name, s.Key, s.Instance); row != nil {
 		r.Proven, r.ExpiresAt = row.Proven, row.ExpiresAt
 	}
@@ -188,4 +189,29 @@ func (d *Desk) receipt(v *state.View, con *lifecycle.Consumer, s *Statement, set
 		}
 	}
 	return r, nil
+}
+
+// counts remembers how many instances have a set, for as long as nothing can have
+// changed it: those of a large consumer confirm all at once, share an entry, and would
+// each count all the others.
+type counts struct {
+	mu   sync.Mutex // owns what follows
+	at   state.Position
+	now  lifecycle.Instant
+	have map[string]int
+}
+
+func (c *counts) of(v *state.View, con *lifecycle.Consumer, key lifecycle.KeyID, digest string, now lifecycle.Instant) int {
+	name := con.Name + " " + string(key) + " " + digest
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if at := v.Position(); c.have == nil || c.at.Index != at.Index || c.at.Epoch != at.Epoch || now < c.now || now >= c.now.Add(lifecycle.Second) {
+		c.at, c.now, c.have = at, now, map[string]int{}
+	}
+	have, known := c.have[name]
+	if !known {
+		have, _ = v.ConfirmedBy(con, key, digest, now)
+		c.have[name] = have
+	}
+	return have
 }

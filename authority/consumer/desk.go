@@ -52,6 +52,7 @@ type Desk struct {
 	Config
 	challenges challenges
 	intake     intake
+	counts     counts
 	fetches    fetches
 	shadows    shadows
 	hsm        chan struct{} // a place for each challenge that is being signed
