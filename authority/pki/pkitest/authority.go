@@ -58,7 +58,11 @@ func newCA(t testing.TB, parent *CA, name string) *CA {
 func certified(t testing.TB, parent *CA, name string, own crypto.Signer) *CA {
 	t.Helper()
 	c := &CA{Key: own, Parent: parent, KID: kid(t, own)}
-	template := Template(name, 24*time.Hour)
+	ttl := 24 * time.Hour
+	if parent == nil {
+		ttl *= 2 // it is made first, and nothing may outlive it
+	}
+	template := Template(name, ttl)
 	template.IsCA, template.BasicConstraintsValid = true, true
 	template.KeyUsage = x509.KeyUsageCertSign | x509.KeyUsageCRLSign
 	by, key := template, c.Key
