@@ -20,7 +20,7 @@ import (
 func clientCommands() []*cli.Command {
 	return []*cli.Command{
 		keyCommand(), rotationCommand(), signCommand(), verifyCommand(), jwtCommand(),
-		principalCommand(), tokenCommand(), loginCommand(), authCommand(), proposalCommand(),
+		consumerCommand(), principalCommand(), tokenCommand(), loginCommand(), authCommand(), proposalCommand(),
 		nodeCommand(), unsealCommand(), clusterCommand(),
 		waitCommand(), operationsCommand(), eventsCommand(), logCommand(), auditCommand(),
 		reportCommand(), statusCommand(), snapshotCommand(), restoreCommand(), recoverCommand(),

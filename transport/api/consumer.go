@@ -213,7 +213,7 @@ func (c *call) consumerView(con *lifecycle.Consumer, instances bool) (wire.Consu
 	now := c.now()
 	w := wire.ConsumerView{Name: con.Name, Owner: con.Owner, Contact: con.Contact, Class: con.Class, Expect: con.Expect, Lifetime: con.Lifetime,
 		Keys: []wire.ConsumerKey{}, Waivers: []wire.Waiver{}, Created: origin(con.Created), EnrolledAt: wire.Time(con.EnrolledAt),
-		RetiredAt: wire.Time(con.RetiredAt), RetiredBy: wire.Text(con.RetiredBy)}
+		RetiredAt: wire.Time(con.RetiredAt), RetiredBy: wire.Text(con.RetiredBy), Revision: con.Rev}
 	if len(con.EnrolHash) > 0 && now < con.EnrolExpiresAt {
 		w.EnrolmentExpiresAt = wire.Time(con.EnrolExpiresAt)
 	}

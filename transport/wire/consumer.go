@@ -71,6 +71,7 @@ type ConsumerView struct {
 	EnrolmentExpiresAt Time                    `json:"enrolment_expires_at"` // null: there is no unspent enrolment token
 	RetiredAt          Time                    `json:"retired_at"`
 	RetiredBy          Text                    `json:"retired_by"`
+	Revision           uint64                  `json:"revision"` // for IfMatch
 	LastSeenAt         Time                    `json:"last_seen_at"`
 	Position           *Position               `json:"position,omitempty"`
 	AsOf               Time                    `json:"as_of,omitzero"`
