@@ -56,7 +56,8 @@ type step struct {
 }
 
 // transcript finds the commands in the blocks marked console: lines that begin with a
-// dollar, each followed by what it prints. "# exit N" behind a command is how it ends.
+// dollar and those that go on with "> ", each followed by what it prints. "# exit N"
+// behind a command is how it ends.
 func transcript(page string) (steps []step) {
 	inside := false
 	for line := range strings.Lines(page) {
@@ -69,6 +70,8 @@ func transcript(page string) (steps []step) {
 			command, exit, _ := strings.Cut(strings.TrimPrefix(line, "$ "), "# exit ")
 			n, _ := strconv.Atoi(exit) // none is 0
 			steps = append(steps, step{command: command, exit: n})
+		case strings.HasPrefix(line, "> ") && len(steps) > 0: // the command goes on
+			steps[len(steps)-1].command += "\n" + strings.TrimPrefix(line, "> ")
 		case len(steps) > 0:
 			steps[len(steps)-1].shown = append(steps[len(steps)-1].shown, line)
 		}
