@@ -33,13 +33,13 @@ func (b *bench) emergency() (err error) {
 	if err := c.key(b.ctx, "leak", ""); err != nil {
 		return err
 	}
-	var told, done, fenced, active, everywhere []float64
+	var done, fenced, active, everywhere []float64
 	for n := range uint64(emergencies) {
 		e, err := b.replace(c, n+1)
 		if err != nil {
 			return err
 		}
-		told, done = append(told, e.told), append(done, max(e.told, e.signed))
+		done = append(done, max(e.told, e.signed))
 		fenced, active, everywhere = append(fenced, float64(e.op.Fenced.MS)), append(active, float64(e.op.Active.MS)), append(everywhere, e.everywhere())
 		b.say("fenced and signing after %.1f ms (told after %.1f, fenced %d, active %d, on all nodes %.0f)", done[n], e.told, e.op.Fenced.MS, e.op.Active.MS, e.everywhere())
 	}
