@@ -98,6 +98,7 @@ func (j *Journal) write(batch []*waiter) error {
 	j.mu.Lock()
 	if err == nil {
 		j.headSeq, j.headHash = j.tail.seq, j.tail.hash
+		j.count(batch)
 		j.mu.Unlock()
 		return nil
 	}

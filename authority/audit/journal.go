@@ -43,6 +43,8 @@ type Journal struct {
 	failure  error  // set once: poisoned or closed
 	headSeq  uint64 // of the last synced record
 	headHash hexHash
+	opened   Head            // what was on the disk before
+	uses     map[string]*Use // by kid, since then
 
 	// spare and tail belong to the committer.
 	spare []*waiter // the queue of the commit before, reused
@@ -54,6 +56,7 @@ type Journal struct {
 type waiter struct {
 	buf   []byte // encoded bodies, one after the other
 	ends  []int  // where each ends in buf
+	uses  []use  // those that are about key pairs
 	async bool
 	seq   uint64        // of the first record, set by the committer
 	err   error         // set by the committer
@@ -157,7 +160,7 @@ func (j *Journal) Close() error {
 
 func (j *Journal) waiter() *waiter {
 	w := j.pool.Get().(*waiter)
-	w.buf, w.ends, w.async, w.seq, w.err = w.buf[:0], w.ends[:0], false, 0, nil
+	w.buf, w.ends, w.uses, w.async, w.seq, w.err = w.buf[:0], w.ends[:0], w.uses[:0], false, 0, nil
 	return w
 }
 
@@ -172,6 +175,9 @@ func (j *Journal) encode(w *waiter, r *Record) error {
 	}
 	w.buf = appendBody(w.buf, r, j.node)
 	w.ends = append(w.ends, len(w.buf))
+	if r.countable() {
+		w.uses = append(w.uses, use{r.Kind, r.Key, r.Version, r.KID, r.At})
+	}
 	return nil
 }
 

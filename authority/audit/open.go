@@ -42,6 +42,8 @@ func Open(dir string, o Options) (*Journal, error) {
 		flush:    time.NewTimer(time.Hour),
 		headSeq:  t.seq,
 		headHash: t.hash,
+		opened:   Head{Seq: t.seq, Hash: string(t.hash[:])},
+		uses:     map[string]*Use{},
 		tail:     t,
 		lock:     held,
 	}

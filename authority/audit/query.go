@@ -1,8 +1,14 @@
 package audit
 
 import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
 	"iter"
 	"math"
+	"os"
+	"path/filepath"
 	"sort"
 	"time"
 )
@@ -48,9 +54,13 @@ func query(dir string, f Filter, upTo uint64) iter.Seq2[Entry, error] {
 			yield(Entry{}, err)
 			return
 		}
+		if list, err = sinceSegments(dir, from(list, f.AfterSeq+1), f.Since); err != nil {
+			yield(Entry{}, err)
+			return
+		}
 		found := 0
 		w := &walk{dir: dir}
-		err = w.segments(from(list, f.AfterSeq+1), nil, func(e *Entry) error {
+		err = w.segments(list, nil, func(e *Entry) error {
 			if f.matches(e) {
 				if found++; !yield(*e, nil) || found == f.Limit {
 					return errStopWalk
@@ -71,6 +81,47 @@ func query(dir string, f Filter, upTo uint64) iter.Seq2[Entry, error] {
 func from(list []segment, seq uint64) []segment {
 	later := sort.Search(len(list), func(i int) bool { return list[i].firstSeq > seq })
 	return list[max(later-1, 0):]
+}
+
+// clockSlack is by how much a node's wall clock may have been set back within a
+// segment without a query by time passing over records.
+const clockSlack = time.Hour
+
+// sinceSegments drops the segments that ended long enough before an instant: a segment begins
+// after every record of those before it was made.
+func sinceSegments(dir string, list []segment, at time.Time) ([]segment, error) {
+	if at.IsZero() {
+		return list, nil
+	}
+	for len(list) > 1 {
+		h, err := firstLine(dir, list[1])
+		if err != nil {
+			return nil, err
+		}
+		if !h.at.Before(at.Add(-clockSlack)) {
+			break
+		}
+		list = list[1:]
+	}
+	return list, nil
+}
+
+// firstLine reads a segment's header.
+func firstLine(dir string, s segment) (header, error) {
+	f, err := os.Open(filepath.Join(dir, s.name))
+	if err != nil {
+		return header{}, fmt.Errorf("open audit segment: %w", err)
+	}
+	defer f.Close() // read only
+	line, err := bufio.NewReader(io.LimitReader(f, maxLineBytes)).ReadBytes('\n')
+	if err != nil {
+		return header{}, &BrokenError{File: s.name, Line: 1, Err: errors.New("is not there: the segment has no header")}
+	}
+	h, err := parseHeader(line[:len(line)-1])
+	if err != nil {
+		return h, &BrokenError{File: s.name, Line: 1, Err: err}
+	}
+	return h, nil
 }
 
 func (f *Filter) matches(e *Entry) bool {
