@@ -81,3 +81,14 @@ func (j *Journal) UseOf(kid string) Use {
 	}
 	return Use{KID: kid}
 }
+
+// Oldest is the first record that the journal has, and when its segment was begun: 1
+// unless older segments were moved away. 0 means that nothing is recorded yet.
+func (j *Journal) Oldest() (seq uint64, begunAt time.Time, err error) {
+	list, err := listSegments(j.dir)
+	if err != nil || len(list) == 0 {
+		return 0, time.Time{}, err
+	}
+	h, err := firstLine(j.dir, list[0])
+	return h.firstSeq, h.at, err
+}
