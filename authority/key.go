@@ -102,7 +102,7 @@ func (s *Service) planKeyFor(v *state.View, spec KeySpec, purpose lifecycle.Purp
 		c.Policy = *spec.Policy
 	}
 	if c.ConfirmBy == 0 {
-		c.ConfirmBy = s.Now().Add(v.Cluster().Settings.BusinessReasonConfirm)
+		c.ConfirmBy = s.Now().Add(confirmEvery(v))
 	}
 	slices.SortFunc(c.Labels, func(a, b lifecycle.Label) int { return compare(a.Name, b.Name) })
 	if custody == lifecycle.Singleton {

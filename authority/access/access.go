@@ -29,6 +29,7 @@ const (
 	KeyReplace    Verb = "key.replace" // revoke and make anew: it takes the right to both
 	KeyDestroy    Verb = "key.destroy"
 	KeyPolicy     Verb = "key.policy"
+	KeyConfirm    Verb = "key.confirm" // that its purpose stands
 	KeySign       Verb = "key.sign"
 	KeyVerify     Verb = "key.verify"
 	StatusRead    Verb = "status.read"
@@ -66,7 +67,7 @@ const (
 
 // Verbs lists every verb, keys first.
 var Verbs = []Verb{KeyCreate, KeyRead, KeyRotate, KeyActivate, KeySkip, KeySuspend, KeyResume, KeyDeactivate, KeyRevoke, KeyReplace, KeyDestroy,
-	KeyPolicy, KeySign, KeyVerify, StatusRead, LogRead, AuditRead, ReportRead, PrincipalRead, PrincipalEdit, TokenSelf, TokenEdit,
+	KeyPolicy, KeyConfirm, KeySign, KeyVerify, StatusRead, LogRead, AuditRead, ReportRead, PrincipalRead, PrincipalEdit, TokenSelf, TokenEdit,
 	NodeRead, NodeEdit, NodeUnseal, ClusterRead, ClusterEdit, SnapshotSave,
 	ConsumerRead, ConsumerEdit, ConsumerWaive, ConsumerConfirm,
 	IssuerEdit, ProfileEdit, CertRead, CertRevoke, CertRevokeOwn, CertRelease,
@@ -100,6 +101,7 @@ var rules = map[Verb]rule{
 	KeyReplace:    {aboutKey, []lifecycle.Role{lifecycle.Admin, lifecycle.Operator}},
 	KeyDestroy:    {aboutKey, []lifecycle.Role{lifecycle.Admin, lifecycle.Operator}},
 	KeyPolicy:     {aboutKey, []lifecycle.Role{lifecycle.Admin, lifecycle.Operator}},
+	KeyConfirm:    {aboutKey, []lifecycle.Role{lifecycle.Admin, lifecycle.Operator}},
 	KeySign:       {aboutKey, []lifecycle.Role{lifecycle.Signer}},
 	KeyVerify:     {aboutKey, lifecycle.Roles},
 	StatusRead:    {aboutCaller, lifecycle.Roles},

@@ -17,7 +17,7 @@
 // of its outcome leaves the intent alone. Such a use stays open for ever: it is counted
 // and listed beside the released ones, never as refused.
 //
-// Concurrency: a Teller's loop is one goroutine; Count may be called from any.
+// Concurrency: a Teller takes one step at a time; Count never waits for one.
 package evidence
 
 import (
@@ -29,6 +29,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -78,7 +79,7 @@ type Teller struct {
 	Config
 	base atomic.Pointer[map[string]Count] // of what was on the disk when the journal was opened; nil = not known yet
 
-	// Owned by the loop.
+	mu   sync.Mutex       // held for a step; owns what follows
 	told map[string]Count // as last committed, by kid
 	at   time.Time        // of the last report
 }
@@ -123,6 +124,8 @@ func (t *Teller) Run(ctx context.Context) {
 // Step finds out where this node stands, if it does not know yet, and reports what has
 // changed.
 func (t *Teller) Step(ctx context.Context) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	v := t.Ledger.View()
 	if v.Node(t.Ledger.NodeID()) == nil {
 		return nil // not a member yet

@@ -19,7 +19,7 @@ func keyCommand() *cli.Command {
 		looking("versions", "NAME", "list the versions of a key, newest first", listVersions),
 		keyStatusCommand(),
 		looking("history", "NAME", "what happened to a key, oldest first", keyHistory, pageFlags()...),
-		exportKeyCommand(), policyCommand(),
+		exportKeyCommand(), policyCommand(), confirmKeyCommand(),
 		rotateCommand(), activateCommand(),
 		stoppingVerb("suspend", "stop a version from signing until it is resumed", (*client.Client).Suspend),
 		versionVerb("resume", "end a suspension", (*client.Client).Resume),

@@ -27,7 +27,7 @@ func reportCommand() *cli.Command {
 			}
 			return s.showPage(inventoryView(l), l.Next)
 		}, pageFlags()...),
-		later("rotation", "what is due, and what it waits for"), later("dependents", "who relies on a key"), later("signatures", "what a key signed"),
+		later("rotation", "what is due, and what it waits for"), later("dependents", "who relies on a key"), reportSignaturesCommand(),
 	)
 }
 

@@ -22,7 +22,7 @@ func (d *Daemon) startListeners(ctx context.Context) error {
 	limits := transport.ServerOptions{MaxConnections: d.config.Limits.Connections, Logger: d.log}
 	d.api = api.New(api.Config{Node: d.config.NodeName, Service: d.service, Signer: d.signer, Office: d.office, Consumers: d.consumers, Sets: d.sets, Logger: d.log, Metrics: d.metrics,
 		ForwardTransport: &http.Transport{TLSClientConfig: d.clientTLS(), MaxIdleConnsPerHost: 64, IdleConnTimeout: 50 * time.Second, ForceAttemptHTTP2: false},
-		PublicURL:        d.publicURL(), Journal: d.journal, Cluster: d.clusterStatus, Fencing: d.fencing, Snapshot: d.snapshot, EncodeJoinToken: d.encodeJoinToken,
+		PublicURL:        d.publicURL(), Journal: d.journal, Ledger: d.readLedger, Tally: d.teller.Count, Cluster: d.clusterStatus, Fencing: d.fencing, Snapshot: d.snapshot, EncodeJoinToken: d.encodeJoinToken,
 		Limits: api.Limits{PerPrincipal: rate(d.config.Limits.RequestsPerSecond), Server: limits}})
 	d.caches.add(d.api.Drop)
 	callers, err := net.Listen("tcp", d.config.Listen.API)

@@ -20,6 +20,7 @@ import (
 	"github.com/chancery-project/chancery/authority"
 	"github.com/chancery-project/chancery/authority/audit"
 	"github.com/chancery-project/chancery/authority/consumer"
+	"github.com/chancery-project/chancery/authority/evidence"
 	"github.com/chancery-project/chancery/authority/hsm"
 	"github.com/chancery-project/chancery/authority/issuing"
 	"github.com/chancery-project/chancery/authority/provision"
@@ -60,6 +61,7 @@ type Daemon struct {
 	reporter  *reporter
 	consumers *consumer.Desk
 	office    *issuing.Office
+	teller    *evidence.Teller
 	sets      *publish.Cache
 	attestor  *publish.Attestor
 	status    *statusKeeper
@@ -247,7 +249,19 @@ func (d *Daemon) startAuthority(ctx context.Context) (err error) {
 	d.background(func() { d.consumers.Run(ctx) })
 	d.webhooks = webhook.New(webhook.Config{Ledger: &audited{d.node, d.journal}, Body: d.eventBody, Sign: d.signEvent, Log: d.log})
 	d.background(func() { d.webhooks.Run(ctx) })
+	d.teller = evidence.New(evidence.Config{Ledger: d.node, Journal: d.journal, Report: d.reporter.tally, Log: d.log})
+	d.background(func() { d.teller.Run(ctx) })
 	return nil
+}
+
+// tellLast reports what this node has signed, while it can still reach the leader. What
+// is not told now is when it has started again.
+func (d *Daemon) tellLast() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	if err := d.teller.Step(ctx); err != nil {
+		d.log.Info("the last signatures are counted after the next start", "err", err)
+	}
 }
 
 // usable says whether this node's instance may be signed with: nothing is signed
@@ -270,7 +284,7 @@ func (d *Daemon) usable(key lifecycle.KeyID, version uint64) error {
 // startPeers answers other nodes.
 func (d *Daemon) startPeers() error {
 	d.peers = peer.NewServer(d.log)
-	serveVerbs(d.peers, d.node, d.service, d.renewal.issuer, &gossipKeys{d.ring, d.node.View})
+	serveVerbs(d.peers, d.node, d.service, d.renewal.issuer, &gossipKeys{d.ring, d.node.View}, d.journal)
 	serveIssuing(d.peers, d.service)
 	serveConsumers(d.peers, d.signer, d.consumers)
 	d.serve("peers", func() error { return d.peers.Serve(d.mux.Listener(tlsmux.Peer)) })
@@ -326,6 +340,9 @@ func (d *Daemon) stop(clean bool) error {
 	}
 	if d.node != nil {
 		d.node.GiveUpLease("it is stopping")
+	}
+	if clean && d.teller != nil {
+		d.tellLast()
 	}
 	if d.cancel != nil {
 		d.cancel()

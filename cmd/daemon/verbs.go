@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/chancery-project/chancery/authority"
+	"github.com/chancery-project/chancery/authority/evidence"
 	"github.com/chancery-project/chancery/authority/provision"
 	"github.com/chancery-project/chancery/cluster"
 	"github.com/chancery-project/chancery/cluster/lease"
@@ -29,6 +30,8 @@ const (
 	verbGossipKey = "gossip-key"
 	verbRecord    = "record-signatures"
 	verbSeal      = "report-seal"
+	verbTally     = "report-tally"
+	verbLedger    = "read-ledger"
 
 	verbRenewStatus = "renew-status"
 
@@ -49,7 +52,7 @@ type bindReq struct {
 }
 
 // serveVerbs registers what other nodes may ask of this one.
-func serveVerbs(s *peer.Server, n *cluster.Node, svc *authority.Service, i *issuer, g *gossipKeys) {
+func serveVerbs(s *peer.Server, n *cluster.Node, svc *authority.Service, i *issuer, g *gossipKeys, journal evidence.Journal) {
 	peer.Handle(s, verbConfirm, func(ctx context.Context, from peer.From, req cluster.ConfirmReq) (cluster.ConfirmResp, error) {
 		return n.HandleConfirm(ctx, from.Node, req)
 	})
@@ -79,6 +82,15 @@ func serveVerbs(s *peer.Server, n *cluster.Node, svc *authority.Service, i *issu
 	})
 	peer.Handle(s, verbSeal, func(ctx context.Context, from peer.From, req command.ReportSeal) (state.Outcome, error) {
 		return svc.Peer(from.Node, from.Remote).ReportSeal(ctx, &req)
+	})
+	peer.Handle(s, verbTally, func(ctx context.Context, from peer.From, req command.ReportTally) (state.Outcome, error) {
+		return svc.Peer(from.Node, from.Remote).ReportTally(ctx, &req)
+	})
+	peer.Handle(s, verbLedger, func(ctx context.Context, from peer.From, req evidence.Ask) (evidence.Answer, error) {
+		if err := svc.Peer(from.Node, from.Remote).ReadLedger(ctx, req.Key); err != nil {
+			return evidence.Answer{}, err
+		}
+		return evidence.Search(ctx, journal, n.NodeID(), req, time.Now())
 	})
 	peer.Handle(s, verbRenew, i.renew)
 	peer.Handle(s, verbRenewStatus, i.renewStatus)
@@ -158,6 +170,19 @@ func (r *reporter) update(ctx context.Context, c command.UpdateNode) error {
 		return p.UpdateNode(ctx, &c)
 	})
 	return err
+}
+
+func (r *reporter) tally(ctx context.Context, c command.ReportTally) error {
+	_, err := report(ctx, r, verbTally, c, func(ctx context.Context, p *authority.Peer) (state.Outcome, error) { return p.ReportTally(ctx, &c) })
+	return err
+}
+
+// readLedger asks a node, or this one, what its ledger says.
+func (d *Daemon) readLedger(ctx context.Context, id lifecycle.NodeID, ask evidence.Ask) (evidence.Answer, error) {
+	if id == d.node.NodeID() {
+		return evidence.Search(ctx, d.journal, id, ask, time.Now())
+	}
+	return peer.Call[evidence.Ask, evidence.Answer](ctx, d.client, id, verbLedger, ask)
 }
 
 // recordSignatures is the signer's way into the log.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/chancery-project/chancery/authority"
 	"github.com/chancery-project/chancery/authority/consumer"
+	"github.com/chancery-project/chancery/authority/evidence"
 	"github.com/chancery-project/chancery/authority/issuing"
 	"github.com/chancery-project/chancery/authority/publish"
 	"github.com/chancery-project/chancery/authority/signing"
@@ -44,6 +45,11 @@ type Config struct {
 
 	// Journal reads this node's audit journal.
 	Journal Journal
+	// Ledger asks a node what its ledger says of a key.
+	Ledger evidence.Fetch
+	// Tally counts what an instance of this node has signed; false when it is not known.
+	// nil = only what the nodes have reported is known.
+	Tally func(kid string) (evidence.Count, bool)
 	// Cluster tells what the cluster layer knows.
 	Cluster func(ctx context.Context) ClusterStatus
 	// Fencing tells how far the fence of an entry is, on the node that drives it; nil
@@ -94,7 +100,6 @@ type API struct {
 	addresses  *transport.Buckets
 	failures   *transport.Buckets
 	counters   *transport.Metrics
-	usage      usage
 	streams    streams
 	keys       transport.Bodies
 	operations []*route

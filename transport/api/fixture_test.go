@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
+	"errors"
 	"io"
 	"log/slog"
 	"net/http"
@@ -19,6 +20,7 @@ import (
 
 	"github.com/chancery-project/chancery/authority"
 	"github.com/chancery-project/chancery/authority/audit"
+	"github.com/chancery-project/chancery/authority/evidence"
 	"github.com/chancery-project/chancery/authority/hsm"
 	"github.com/chancery-project/chancery/authority/hsm/hsmtest"
 	"github.com/chancery-project/chancery/authority/publish"
@@ -128,6 +130,16 @@ func serve(t testing.TB, l *ledgertest.Ledger, opts ...option) *node {
 			return n.service.Peer(l.NodeID(), "self").RecordSignatures(ctx, &command.RecordSignatures{Node: l.NodeID(), Groups: groups})
 		}})
 	c := Config{Node: "n1", Service: n.service, Signer: n.signer, Clock: n.clock.Now, Logger: logger, Journal: journal,
+		Ledger: func(ctx context.Context, id lifecycle.NodeID, ask evidence.Ask) (evidence.Answer, error) {
+			if id != l.NodeID() {
+				return evidence.Answer{}, errors.New("connection refused")
+			}
+			return evidence.Search(ctx, journal, id, ask, l.Clock().Now())
+		},
+		Tally: func(kid string) (evidence.Count, bool) {
+			u := journal.UseOf(kid)
+			return evidence.Count{Released: u.Released, Open: u.Open()}, kid != ""
+		},
 		EncodeJoinToken: func(s authority.JoinSecret) (string, string, error) { return "join-" + s.ID, "chancery join", nil },
 		Snapshot: func(_ context.Context, w io.Writer) error {
 			_, err := w.Write([]byte("a snapshot"))

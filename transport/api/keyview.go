@@ -3,8 +3,6 @@ package api
 import (
 	"encoding/json"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/chancery-project/chancery/authority"
@@ -85,7 +83,8 @@ func (a *API) instance(v *state.View, ver *lifecycle.Version, i *lifecycle.Insta
 		w.SPKISHA256 = wire.Text(authority.SPKIHash(i.SPKI))
 		w.PEM = string(publish.EncodePEM(i.SPKI))
 	}
-	w.Signatures, w.LastUsedAt = a.usage.of(i.KID)
+	count := a.signed(v, i)
+	w.Signatures, w.LastUsedAt = count.Released, wire.Time(count.LastAt)
 	return w
 }
 
@@ -128,26 +127,3 @@ func labels(list []lifecycle.Label) map[string]string {
 }
 
 func nodeName(v *state.View, id lifecycle.NodeID) string { return transport.NodeName(v, id) }
-
-// usage counts the signatures this node has released since it started, by kid.
-type usage struct{ kids sync.Map } // kid -> *used
-
-type used struct{ count, lastAt atomic.Int64 }
-
-func (u *usage) add(kid string, n int, at time.Time) {
-	found, ok := u.kids.Load(kid)
-	if !ok {
-		found, _ = u.kids.LoadOrStore(kid, new(used))
-	}
-	k := found.(*used)
-	k.count.Add(int64(n))
-	k.lastAt.Store(at.UnixMilli())
-}
-
-func (u *usage) of(kid string) (uint64, wire.Time) {
-	if found, ok := u.kids.Load(kid); ok && kid != "" {
-		k := found.(*used)
-		return uint64(k.count.Load()), wire.Time(k.lastAt.Load())
-	}
-	return 0, 0
-}

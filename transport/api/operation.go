@@ -185,7 +185,7 @@ func publishedAt(k *lifecycle.Key, at lifecycle.Instant) *wire.PublishedAt {
 var verbs = map[command.Kind]string{
 	command.KindCreateKey: "create", command.KindPrepareVersion: "rotate", command.KindActivateVersion: "activate",
 	command.KindSuspendVersion: "suspend", command.KindResumeVersion: "resume", command.KindDeactivateVersion: "deactivate",
-	command.KindRevoke: "revoke", command.KindReplace: "replace", command.KindScheduleDestroy: "destroy", command.KindSetPolicy: "policy set",
+	command.KindRevoke: "revoke", command.KindReplace: "replace", command.KindScheduleDestroy: "destroy", command.KindSetPolicy: "policy set", command.KindConfirmPurpose: "confirm",
 	command.KindWithdrawVersion: "withdraw", command.KindAddPrincipal: "principal add", command.KindRevokePrincipal: "principal revoke",
 	command.KindAddToken: "token create", command.KindRevokeToken: "token revoke", command.KindAddJoinToken: "node token",
 	command.KindSetNodeRoles: "node promote", command.KindSetNodeStatus: "node status", command.KindLiftSeal: "node unseal", command.KindSetSettings: "cluster set",

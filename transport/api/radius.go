@@ -47,13 +47,8 @@ const talliedLately = lifecycle.Minute
 // accounts for its signatures in sums, and what it has not accounted for it may have made.
 func (c *call) signatures(v *state.View, i *lifecycle.Instance, since lifecycle.Instant, unknown func(string, ...any)) uint64 {
 	node := nodeName(v, i.Node)
-	head, tally := v.LedgerHead(i.Node), v.Tally(i.Key, i.Version, i.Node)
-	mine, lastAt := c.usage.of(i.KID) // of this node's own instance there is a newer count
-	var count uint64
-	if tally != nil {
-		count, lastAt = tally.Released+tally.Open, max(lastAt, wire.Time(tally.LastAt))
-	}
-	count = max(count, mine)
+	head, known := v.LedgerHead(i.Node), c.signed(v, i)
+	count := known.Released + known.Open
 	switch {
 	case i.Node == c.Service.Ledger().NodeID():
 	case head == nil:
@@ -62,7 +57,7 @@ func (c *call) signatures(v *state.View, i *lifecycle.Instance, since lifecycle.
 		unknown("signatures: those of %s are known to %s", node, head.At)
 	}
 	switch {
-	case lastAt.Instant() < since:
+	case known.LastAt < since:
 		return 0
 	case i.AdmittedAt < since && count > 0:
 		unknown("signatures: those of %s by version %d are counted from %s on: chancery report signatures %s --since %s", node, i.Version, i.AdmittedAt, i.Key, since)

@@ -177,9 +177,9 @@ func (c *call) inventory() (any, error) {
 	if err := c.may(access.ReportRead, ""); err != nil {
 		return nil, err
 	}
-	format := c.query.Get(queryFormat)
-	if format != "" && format != "json" && format != "csv" {
-		return nil, wire.Errorf(wire.Invalid, "unknown report format %.20q: choose json or csv", format)
+	format, err := c.reportFormat()
+	if err != nil {
+		return nil, err
 	}
 	limit, err := c.limit()
 	if err != nil {

@@ -1,9 +1,6 @@
 package api
 
 import (
-	"bytes"
-	"encoding/csv"
-	"fmt"
 	"strconv"
 	"strings"
 
@@ -16,8 +13,6 @@ var inventoryColumns = []string{"key", "purpose", "alg", "bits", "owner", "busin
 // inventoryCSV writes the report as RFC 4180. A cell that a spreadsheet would take
 // for a formula gets an apostrophe before it: owners and reasons are free text.
 func inventoryCSV(items []wire.InventoryItem) (any, error) {
-	var b bytes.Buffer
-	w := csv.NewWriter(&b)
 	rows := [][]string{inventoryColumns}
 	for _, i := range items {
 		extractable := ""
@@ -28,10 +23,7 @@ func inventoryCSV(items []wire.InventoryItem) (any, error) {
 			strconv.FormatUint(i.Version, 10), i.State.String(), i.Node, string(i.KID), i.Condition.String(), string(i.Driver), i.CKAID,
 			cell(strings.Join(i.Attributes, " ")), extractable, i.CreatedAt.String(), i.ActivatedAt.String(), strconv.FormatBool(i.InTrustSet), strconv.FormatBool(i.Overdue)})
 	}
-	if err := w.WriteAll(rows); err != nil {
-		return nil, fmt.Errorf("write the report: %w", err)
-	}
-	return raw{contentType: "text/csv; charset=utf-8", body: b.Bytes()}, nil
+	return csvOf(rows)
 }
 
 func cell(s string) string {

@@ -114,6 +114,7 @@ func keyRoutes() []*route {
 		changing("key.policy.set", wire.PathPolicy, "Replace the policy of a key", (*call).setPolicy).put().waits(command.KindSetPolicy).governed(),
 		reading[nothing]("key.export", wire.PathExport, "Public keys: the trust set, or one version, node or kid", (*call).exportKey,
 			wire.QueryVersion, wire.QueryKID, wire.QueryNode, queryFormat).sends(wire.TypeJWKS),
+		changing("key.confirm", wire.PathConfirmPurpose, "Say again why a key exists", (*call).confirmPurpose),
 		changing("key.rotate", wire.PathRotate, "Prepare the next version", (*call).rotateKey).waits(command.KindPrepareVersion),
 		changing("key.activate", wire.PathActivate, "Make a published version the one that signs", (*call).activateVersion).waits(command.KindActivateVersion).governed(),
 		changing("key.suspend", wire.PathSuspend, "Stop a version from signing until it is resumed", (*call).suspendVersion).waits(command.KindSuspendVersion),
@@ -180,6 +181,8 @@ func recordRoutes() []*route {
 		reading[wire.AuditCheck]("audit.check", wire.PathAuditCheck, "Walk along this node's audit chain", (*call).checkAudit),
 		reading[wire.Status]("status", wire.PathStatus, "The cluster as this node sees it, problems first", (*call).showStatus).old(),
 		reading[wire.List[wire.InventoryItem]]("report.inventory", wire.PathInventory, "Every instance of every key, as JSON or CSV", (*call).inventory, with(paged, queryFormat)...),
+		reading[wire.SignatureReport]("report.signatures", wire.PathSignatureReport, "What a key has signed, by every node's ledger, and how much of that is known", (*call).signatureReport,
+			with(paged, wire.QueryVersion, wire.QueryKID, wire.QuerySince, wire.QueryUntil, queryFormat)...),
 		reading[nothing]("snapshot.save", wire.PathSnapshot, "A snapshot of the state", (*call).saveSnapshot).sends(wire.TypeBinary),
 	}
 }

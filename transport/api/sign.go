@@ -95,7 +95,6 @@ func (c *call) signBytes(in *wire.SignRequest) (any, error) {
 	if err := c.within(items[0].Deadline); err != nil {
 		return nil, err
 	}
-	c.count(items)
 	if in.Items == nil {
 		return c.oneSignature(items[0], format)
 	}
@@ -149,18 +148,6 @@ func (c *call) pinned(k *lifecycle.Key, kid string) error {
 		return wire.Errorf(wire.InstanceNotHere, "this node does not sign with the instance %.50q", kid).WithHint("chancery key show %s", k.ID)
 	}
 	return nil
-}
-
-func (c *call) count(items []signing.Item) {
-	n, kid := 0, ""
-	for _, it := range items {
-		if it.Err == nil {
-			n, kid = n+1, it.KID
-		}
-	}
-	if n > 0 {
-		c.usage.add(kid, n, c.Clock())
-	}
 }
 
 // oneSignature renders the answer by hand: it is the busiest of all.
@@ -254,7 +241,6 @@ func (c *call) signToken(in *wire.JWTRequest) (any, error) {
 	if err := c.within(t.Deadline); err != nil {
 		return nil, err
 	}
-	c.usage.add(t.KID, 1, c.Clock())
 	return wire.JWT{Token: t.Compact, Key: string(t.Key), Version: t.Version, KID: t.KID, Node: c.Node, Alg: t.Alg, Type: t.Type,
 		ExpiresAt: expiry(t.Claims), Strict: t.RecordIndex != 0, RecordIndex: t.RecordIndex, Position: transport.Position(t.Position), RequestID: c.requestID}, nil
 }

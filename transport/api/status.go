@@ -257,7 +257,7 @@ func (p *problems) key(k *lifecycle.Key, now lifecycle.Instant, late, ended bool
 		p.add(wire.Warning, "no_active_version", name, "chancery key show "+name, "%s has no active version: nothing signs", name)
 	}
 	if k.ConfirmBy != 0 && now > k.ConfirmBy {
-		p.add(wire.Warning, "business_reason_stale", name, "chancery key policy set "+name, "nobody confirmed since %s why %s exists", k.ConfirmBy, name)
+		p.add(wire.Warning, "business_reason_stale", name, "chancery key confirm "+name+" --reason 'why it still exists'", "nobody confirmed since %s why %s exists", k.ConfirmBy, name)
 	}
 	p.rotation(k, now)
 	for _, i := range p.snap.Instances(k.ID, k.Active) {
