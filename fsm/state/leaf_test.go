@@ -104,6 +104,34 @@ func TestLeafBytesOfLists(t *testing.T) {
 	}
 }
 
+// TestLeafBytesOfCertificates: likewise.
+func TestLeafBytesOfCertificates(t *testing.T) {
+	l := state.Leaf{Kind: "cert.issued", At: 1767355200123, Index: 44, Actor: "node:alpha", Node: "ab", Count: 2, Digest: "0d",
+		Serials: []lifecycle.Serial{lifecycle.NewSerial(1767355200123, [13]byte{1}), lifecycle.NewSerial(1767355200124, [13]byte{2})}, Command: "00ff"}
+	const want = "chancery-log/1\n" +
+		"kind: cert.issued\n" +
+		"at: 1767355200123 2026-01-02T12:00:00.123Z\n" +
+		"index: 44\n" +
+		"actor: node:alpha\n" +
+		"node: ab\n" +
+		"count: 2\n" +
+		"digest: 0d\n" +
+		"serial: 01019b7e94327b01000000000000000000000000\n" +
+		"serial: 01019b7e94327c02000000000000000000000000\n" +
+		"command: 00ff\n"
+	if got := string(l.Encode()); got != want {
+		t.Errorf("the leaf is now written as\n%s\nand was\n%s", got, want)
+	}
+	if back, err := state.ParseLeaf([]byte(want)); err != nil || !reflect.DeepEqual(*back, l) {
+		t.Errorf("it is read as %+v, %v", back, err)
+	}
+	for old, bad := range map[string]string{"serial: 01019b": "serial: 01019B", "serial: 0101": "serial: 0x0101", "7b01": "7b:01"} {
+		if l, err := state.ParseLeaf([]byte(strings.Replace(want, old, bad, 1))); err == nil {
+			t.Errorf("%q is read as %+v", bad, l)
+		}
+	}
+}
+
 func TestLeafRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		text := func(name string) string { return rapid.String().Draw(t, name) }
