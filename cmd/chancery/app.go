@@ -20,7 +20,8 @@ import (
 func clientCommands() []*cli.Command {
 	return []*cli.Command{
 		keyCommand(), rotationCommand(), signCommand(), verifyCommand(), jwtCommand(),
-		consumerCommand(), principalCommand(), tokenCommand(), loginCommand(), authCommand(), proposalCommand(),
+		consumerCommand(), issuerCommand(), profileCommand(), certCommand(),
+		principalCommand(), tokenCommand(), loginCommand(), authCommand(), proposalCommand(),
 		nodeCommand(), unsealCommand(), clusterCommand(),
 		waitCommand(), operationsCommand(), eventsCommand(), logCommand(), auditCommand(),
 		reportCommand(), statusCommand(), snapshotCommand(), restoreCommand(), recoverCommand(),

@@ -1,0 +1,343 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/chancery-project/chancery/authority/pki"
+	"github.com/chancery-project/chancery/client"
+	"github.com/chancery-project/chancery/fsm/lifecycle"
+	"github.com/chancery-project/chancery/transport/wire"
+)
+
+func issuerCommand() *cli.Command {
+	return group("issuer", "certificate authorities: a key pair and a CA certificate on each node",
+		changing("create", "NAME", "make an issuer; without --parent, --root or --external its root NAME-root is made first", createIssuer,
+			&cli.BoolFlag{Name: "root", Usage: "a root: one key pair, on one node, that signs its own certificate"},
+			&cli.StringFlag{Name: "parent", Usage: "the issuer that signs its CA certificates"},
+			&cli.BoolFlag{Name: "external", Usage: "its CA certificates come from a CA elsewhere: chancery issuer import"},
+			&cli.StringFlag{Name: "node", Usage: "which node holds the root's key", DefaultText: "the first that signs"},
+			&cli.StringFlag{Name: "alg", Usage: "ES256, ES384, EdDSA, RS256 or PS256", Value: string(lifecycle.ES256)},
+			&cli.IntFlag{Name: "bits", Usage: "of an RSA key"},
+			&cli.StringFlag{Name: "owner", Usage: "who answers for it"},
+			&cli.StringFlag{Name: "reason", Usage: "business reason"},
+			&cli.StringFlag{Name: "cn", Usage: "common name; instances get their short kid behind it", DefaultText: "NAME"},
+			&cli.StringFlag{Name: "organization", Usage: "of the subject"},
+			&cli.IntFlag{Name: "path-len", Usage: "CA certificates that may follow", DefaultText: "1 for a root, else 0"},
+			&cli.StringSliceFlag{Name: "permit-dns", Usage: "name constraint: domain its certificates may be for; may be repeated"},
+			&cli.StringSliceFlag{Name: "permit-ip", Usage: "name constraint: address range; may be repeated"},
+			durationFlag("validity", "of its CA certificates"),
+		),
+		looking("list", "", "list issuers", listIssuers, pageFlags()...),
+		looking("show", "NAME", "an issuer and the CA certificates of its instances", showIssuer,
+			&cli.StringFlag{Name: "roots", Usage: "write the roots, what verifiers load, to this file (PEM)"}),
+		changing("import", "NAME", "bring a CA certificate that a CA elsewhere made", importCACert,
+			&cli.StringFlag{Name: "cert", Usage: "the CA certificate (PEM)"}),
+		looking("affected", "NAME", "what has to be issued again when one node's instance is gone", listAffected, append(pageFlags(),
+			&cli.StringFlag{Name: "node", Usage: "whose instance"})...),
+	)
+}
+
+func durationFlag(name, usage string) *cli.StringFlag {
+	return &cli.StringFlag{Name: name, Usage: usage + ", for example 24h or 30d"}
+}
+
+// length reads a flag of durationFlag, 0 when it is not given.
+func (s *session) length(name string) (d lifecycle.Milliseconds, err error) {
+	text := s.String(name)
+	if text == "" {
+		return 0, nil
+	}
+	if err := d.UnmarshalText([]byte(text)); err != nil {
+		return 0, usagef("--%s: %v", name, err)
+	}
+	return d, nil
+}
+
+func createIssuer(s *session) error {
+	name := s.arg(0)
+	if err := lifecycle.CheckName("issuer", name); err != nil {
+		return usagef("%v", err)
+	}
+	if s.String("owner") == "" || s.String("reason") == "" {
+		return usagef("an issuer needs --owner and --reason, so that someone can answer for it")
+	}
+	validity, err := s.length("validity")
+	if err != nil {
+		return err
+	}
+	in := wire.CreateIssuer{Name: name, Kind: lifecycle.IssuingIssuer, Parent: s.String("parent"), Alg: s.String("alg"), Bits: s.Int("bits"), Node: s.String("node"),
+		Owner: s.String("owner"), Reason: s.String("reason"),
+		Terms: &wire.IssuerTerms{CommonName: s.String("cn"), Organization: s.String("organization"), CAValidity: validity}}
+	if n := (lifecycle.NameConstraints{PermittedDNS: s.StringSlice("permit-dns"), PermittedIPs: s.StringSlice("permit-ip")}); !n.Empty() {
+		in.Terms.Names = &n
+	}
+	if s.IsSet("path-len") {
+		n := s.Int("path-len")
+		in.Terms.PathLen = &n
+	}
+	switch {
+	case s.Bool("root") && (in.Parent != "" || s.Bool("external")), in.Parent != "" && s.Bool("external"):
+		return usagef("choose one of --root, --parent and --external")
+	case s.Bool("root"):
+		in.Kind = lifecycle.RootIssuer
+	case s.Bool("external"):
+		in.Kind = lifecycle.ExternalIssuer
+	case in.Parent == "":
+		in.Parent = name + "-root"
+	}
+	c, err := s.client()
+	if err != nil {
+		return err
+	}
+	if in.Kind == lifecycle.IssuingIssuer && s.String("parent") == "" {
+		if err := s.createRoot(c, in); err != nil {
+			return err
+		}
+	}
+	if in.Kind == lifecycle.RootIssuer {
+		if in.Node, err = s.holder(c, in.Node); err != nil {
+			return err
+		}
+	} else {
+		in.Node = ""
+	}
+	op, err := c.CreateIssuer(s.ctx, in, s.waits("active")...)
+	return s.finish(op, err, "active")
+}
+
+// createRoot makes the root of an issuer that names no parent, unless it is there.
+func (s *session) createRoot(c *client.Client, below wire.CreateIssuer) error {
+	if _, err := c.Issuer(s.ctx, below.Parent); err == nil {
+		return nil
+	}
+	node, err := s.holder(c, below.Node)
+	if err != nil {
+		return err
+	}
+	root := below
+	root.Name, root.Kind, root.Parent, root.Node, root.Terms = below.Parent, lifecycle.RootIssuer, "", node, &wire.IssuerTerms{Organization: below.Terms.Organization}
+	if below.Terms.CommonName != "" {
+		root.Terms.CommonName = below.Terms.CommonName + " root"
+	}
+	var opts []client.Option
+	if s.Bool("plan") {
+		opts = append(opts, client.Plan())
+	}
+	if _, err := c.CreateIssuer(s.ctx, root, opts...); err != nil {
+		return fmt.Errorf("make the root %s: %w", root.Name, err)
+	}
+	s.notef("root %s is made on node %s", root.Name, node)
+	return nil
+}
+
+// holder is the node that is to hold a root.
+func (s *session) holder(c *client.Client, name string) (string, error) {
+	if name != "" {
+		return name, nil
+	}
+	l, err := c.Nodes(s.ctx)
+	if err != nil {
+		return "", err
+	}
+	for _, n := range l.Items {
+		for _, role := range n.Roles {
+			if role == "signer" {
+				return n.Name, nil
+			}
+		}
+	}
+	return "", usagef("no node signs: chancery node promote NAME")
+}
+
+func listIssuers(s *session) error {
+	c, err := s.client()
+	if err != nil {
+		return err
+	}
+	l, err := pages(s, func(o ...client.Option) (wire.List[wire.Issuer], error) { return c.Issuers(s.ctx, o...) })
+	if err != nil {
+		return err
+	}
+	v := view{value: l, wide: 6, head: []string{"NAME", "KIND", "PARENT", "CA CERTIFICATES", "ISSUED", "ON CRL", "ALG", "OWNER"}}
+	for _, is := range l.Items {
+		var certified, issued, listed uint64
+		for _, i := range is.Instances {
+			if i.Subject != "" {
+				certified++
+			}
+			issued, listed = issued+i.Issued, listed+i.OnCRL
+		}
+		v.add(is.Name, is.Name, string(is.Kind), orDash(is.Parent), fmt.Sprintf("%d/%d", certified, len(is.Instances)), fmt.Sprint(issued), fmt.Sprint(listed), is.Alg, is.Owner)
+	}
+	return s.showPage(v, l.Next)
+}
+
+func showIssuer(s *session) error {
+	c, err := s.client()
+	if err != nil {
+		return err
+	}
+	is, err := c.Issuer(s.ctx, s.arg(0))
+	if err != nil {
+		return err
+	}
+	if f := s.String("roots"); f != "" {
+		if is.RootsPEM == "" {
+			return fmt.Errorf("issuer %s has no CA certificate yet: try again in a moment", is.Name)
+		}
+		if err := s.write(f, []byte(is.RootsPEM), 0o644); err != nil {
+			return err
+		}
+	}
+	v := view{value: is, names: []string{is.Name}}
+	v.pair("issuer", is.Name)
+	v.pair("kind", string(is.Kind))
+	v.pair("parent", orDash(is.Parent))
+	v.pair("algorithm", is.Alg)
+	v.pair("owner", is.Owner)
+	v.pair("business reason", is.Reason)
+	v.pair("CRL", fmt.Sprintf("every %s, valid %s", is.Terms.CRLEvery, is.Terms.CRLValid))
+	for _, i := range is.Instances {
+		text := "no CA certificate yet"
+		if i.Subject != "" {
+			text = fmt.Sprintf("%s until %s, %d issued, %d on CRL %d", i.Subject, when(i.NotAfter), i.Issued, i.OnCRL, i.CRLNumber)
+		}
+		if i.Revocation != nil {
+			text += fmt.Sprintf(", revoked %s (%s)", when(i.Revocation.At), i.Revocation.Reason)
+		}
+		v.pair(fmt.Sprintf("%s version %d", i.Node, i.Version), text)
+	}
+	return s.show(v)
+}
+
+func importCACert(s *session) error {
+	if s.String("cert") == "" {
+		return usagef("chancery issuer import needs --cert FILE")
+	}
+	b, err := s.read(s.String("cert"), pki.MaxCSRBytes)
+	if err != nil {
+		return err
+	}
+	c, err := s.client()
+	if err != nil {
+		return err
+	}
+	op, err := c.ImportCACert(s.ctx, s.arg(0), wire.ImportCACert{Certificate: string(b)}, s.waits(wire.Committed)...)
+	return s.finish(op, err, wire.Committed)
+}
+
+func listAffected(s *session) error {
+	if s.String("node") == "" {
+		return usagef("chancery issuer affected needs --node NAME")
+	}
+	c, err := s.client()
+	if err != nil {
+		return err
+	}
+	l, err := pages(s, func(o ...client.Option) (wire.List[wire.Certificate], error) {
+		return c.Affected(s.ctx, s.arg(0), append(o, client.Query(wire.QueryNode, s.String("node")))...)
+	})
+	if err != nil {
+		return err
+	}
+	return s.showCertificates(l)
+}
+
+func profileCommand() *cli.Command {
+	return group("profile", "what certificates of one kind look like, and who may have which names",
+		looking("list", "", "list profiles", listProfiles),
+		looking("show", "NAME", "show a profile", showProfile),
+		changing("set", "NAME", "add a profile, or replace one", func(s *session) error {
+			terms, err := s.profileFile()
+			if err != nil {
+				return err
+			}
+			c, err := s.client()
+			if err != nil {
+				return err
+			}
+			op, err := c.SetProfile(s.ctx, s.arg(0), wire.SetProfile{Terms: terms}, s.waits(wire.Committed)...)
+			return s.finish(op, err, wire.Committed)
+		}, profileFileFlag()),
+		changing("drop", "NAME", "end a profile; a built-in one of its name counts again", func(s *session) error {
+			c, err := s.client()
+			if err != nil {
+				return err
+			}
+			op, err := c.DropProfile(s.ctx, s.arg(0), s.waits(wire.Committed)...)
+			return s.finish(op, err, wire.Committed)
+		}),
+		looking("check", "", "check a profile file without a cluster", func(s *session) error {
+			terms, err := s.profileFile()
+			if err != nil {
+				return err
+			}
+			v := view{value: terms}
+			v.pair("profile", "good")
+			return s.show(v)
+		}, profileFileFlag()),
+	)
+}
+
+func profileFileFlag() cli.Flag {
+	return &cli.StringFlag{Name: "file", Aliases: []string{"f"}, Usage: "the profile (TOML), - for stdin"}
+}
+
+func (s *session) profileFile() (t lifecycle.ProfileTerms, err error) {
+	if s.String("file") == "" {
+		return t, usagef("--file is missing: the profile as TOML")
+	}
+	b, err := s.read(s.String("file"), pki.MaxProfileBytes)
+	if err != nil {
+		return t, err
+	}
+	return pki.ParseProfile(b)
+}
+
+func listProfiles(s *session) error {
+	c, err := s.client()
+	if err != nil {
+		return err
+	}
+	l, err := c.Profiles(s.ctx)
+	if err != nil {
+		return err
+	}
+	v := view{value: l, head: []string{"NAME", "VERSION", "FOR", "KEYS", "LIFETIME", "AT MOST"}}
+	for _, p := range l.Items {
+		v.add(p.Name, p.Name, profileVersion(p), orDash(strings.Join(p.Terms.ExtendedUsage, " ")), strings.Join(p.Terms.Keys, " "), p.Terms.DefaultValidity.String(), p.Terms.MaxValidity.String())
+	}
+	return s.show(v)
+}
+
+func profileVersion(p wire.Profile) string {
+	if p.Builtin {
+		return "built in"
+	}
+	return number(p.Version)
+}
+
+func showProfile(s *session) error {
+	c, err := s.client()
+	if err != nil {
+		return err
+	}
+	p, err := c.Profile(s.ctx, s.arg(0))
+	if err != nil {
+		return err
+	}
+	v := view{value: p, names: []string{p.Name}}
+	v.pair("profile", p.Name)
+	v.pair("version", profileVersion(*p))
+	v.pair("usage", strings.Join(p.Terms.Usage, " "))
+	v.pair("extended usage", orDash(strings.Join(p.Terms.ExtendedUsage, " ")))
+	v.pair("keys", strings.Join(p.Terms.Keys, " "))
+	v.pair("lifetime", fmt.Sprintf("%s, at most %s", p.Terms.DefaultValidity, p.Terms.MaxValidity))
+	for _, r := range p.Terms.Names {
+		v.pair("names of "+r.Requester, orDash(strings.Join(append(append(append(append([]string{}, r.DNS...), r.IPs...), r.URIs...), r.Emails...), " ")))
+	}
+	return s.show(v)
+}
