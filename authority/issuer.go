@@ -47,6 +47,9 @@ func (s *Service) planIssuer(v *state.View, spec IssuerSpec) (*command.CreateIss
 	if err != nil {
 		return nil, err
 	}
+	if key.Alg == lifecycle.EdDSA {
+		return nil, refuse("invalid", "choose ES256 or ES384", "an issuer cannot sign with EdDSA: it signs whole messages, and key stores take none as long as a CRL grows")
+	}
 	c.Key, c.Terms = *key, lifecycle.DefaultIssuerTerms(c.Of, spec.Key.Name)
 	if spec.Terms != nil {
 		c.Terms = *spec.Terms

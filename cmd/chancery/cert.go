@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -32,23 +33,23 @@ func certCommand() *cli.Command {
 		&cli.StringFlag{Name: "root-out", Usage: "write the root (PEM): what verifiers load"},
 		durationFlag("ttl", "lifetime"),
 	}
-	order := append([]cli.Flag{
+	order := slices.Concat([]cli.Flag{
 		&cli.StringFlag{Name: "issuer", Usage: "who signs"},
 		&cli.StringFlag{Name: "profile", Usage: "what kind of certificate", Value: "server"},
 		&cli.StringSliceFlag{Name: "dns", Usage: "host name; may be repeated"},
 		&cli.StringSliceFlag{Name: "ip", Usage: "IP address; may be repeated"},
 		&cli.StringSliceFlag{Name: "uri", Usage: "URI, as in spiffe://example.org/service; may be repeated"},
 		&cli.StringSliceFlag{Name: "email", Usage: "email address; may be repeated"},
-	}, outs...)
+	}, outs)
 	return group("cert", "certificates",
-		changing("issue", "", "make a key pair here and have it certified", issueCert, append(order,
+		changing("issue", "", "make a key pair here and have it certified", issueCert, slices.Concat(order, []cli.Flag{
 			&cli.StringFlag{Name: "key-out", Usage: "write the private key (PKCS#8 PEM, mode 0600)"},
 			&cli.StringFlag{Name: "key-type", Usage: "P-256, P-384, Ed25519, RSA-2048, RSA-3072 or RSA-4096", Value: pki.KeyP256},
-			&cli.StringFlag{Name: "cn", Usage: "common name, where the profile takes it from the request"})...),
-		changing("sign", "", "have a certificate request certified", signCSR, append(order,
-			&cli.StringFlag{Name: "csr", Usage: "the request (PKCS#10, PEM or DER)"})...),
-		changing("renew", "FILE", "renew a certificate; its own key is the credential", renewCert, append(outs,
-			&cli.StringFlag{Name: "key-file", Usage: "its private key (PEM)"})...),
+			&cli.StringFlag{Name: "cn", Usage: "common name, where the profile takes it from the request"}})...),
+		changing("sign", "", "have a certificate request certified", signCSR, slices.Concat(order, []cli.Flag{
+			&cli.StringFlag{Name: "csr", Usage: "the request (PKCS#10, PEM or DER)"}})...),
+		changing("renew", "FILE", "renew a certificate; its own key is the credential", renewCert, slices.Concat(outs, []cli.Flag{
+			&cli.StringFlag{Name: "key-file", Usage: "its private key (PEM)"}})...),
 		looking("list", "", "find certificates", listCerts, append(pageFlags(),
 			&cli.StringFlag{Name: "issuer", Usage: "of this issuer"},
 			&cli.StringFlag{Name: "name", Usage: "with this name in it; '*' stands for any run of characters"},

@@ -104,8 +104,8 @@ func createIssuer(s *session) error {
 	} else {
 		in.Node = ""
 	}
-	op, err := c.CreateIssuer(s.ctx, in, s.waits("active")...)
-	return s.finish(op, err, "active")
+	op, err := c.CreateIssuer(s.ctx, in, s.waits(wire.Activated)...)
+	return s.finish(op, err, wire.Activated)
 }
 
 // createRoot makes the root of an issuer that names no parent, unless it is there.
