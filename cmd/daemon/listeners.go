@@ -36,7 +36,7 @@ func (d *Daemon) startListeners(ctx context.Context) error {
 		return fmt.Errorf("listen for the public: %w", err)
 	}
 	config := public.Config{Node: d.config.NodeName, Ledger: d.node, Sets: d.sets, Attestor: d.attestor, Logger: d.log, Metrics: d.metrics,
-		PublicURL: d.publicURL(), Ready: d.readyFor, Fetched: d.consumers.Fetched, PerAddress: rate(d.config.Limits.AnonymousPerSecond)}
+		PublicURL: d.publicURL(), Ready: d.readyFor, Fetched: d.consumers.Fetched, CRLs: d.crls, OCSP: d.responder, PerAddress: rate(d.config.Limits.AnonymousPerSecond)}
 	pub := public.New(config)
 	d.caches.add(pub.Drop)
 	options := limits

@@ -25,6 +25,8 @@ import (
 	"github.com/chancery-project/chancery/authority/issuing"
 	"github.com/chancery-project/chancery/authority/provision"
 	"github.com/chancery-project/chancery/authority/publish"
+	"github.com/chancery-project/chancery/authority/publish/crl"
+	"github.com/chancery-project/chancery/authority/publish/ocsp"
 	"github.com/chancery-project/chancery/authority/rotation"
 	"github.com/chancery-project/chancery/authority/seal"
 	"github.com/chancery-project/chancery/authority/signing"
@@ -61,6 +63,9 @@ type Daemon struct {
 	reporter  *reporter
 	consumers *consumer.Desk
 	office    *issuing.Office
+	crls      *crl.Store
+	responder *ocsp.Responder
+	fetcher   *http.Client // of other nodes' public listeners
 	teller    *evidence.Teller
 	sets      *publish.Cache
 	attestor  *publish.Attestor
@@ -245,6 +250,9 @@ func (d *Daemon) startAuthority(ctx context.Context) (err error) {
 	d.background(loop.Wait)
 	d.background(func() { authority.NewClerk(d.service).Run(ctx) })
 	d.startIssuing(ctx)
+	if err = d.startPublishing(ctx); err != nil {
+		return err
+	}
 	d.consumers = consumer.New(consumer.Config{Ledger: &audited{d.node, d.journal}, Signer: d.signer, Peers: consumerPeers{d.client}, Audit: d.journal, Sets: d.sets, Log: d.log})
 	d.background(func() { d.consumers.Run(ctx) })
 	d.webhooks = webhook.New(webhook.Config{Ledger: &audited{d.node, d.journal}, Body: d.eventBody, Sign: d.signEvent, Log: d.log})
