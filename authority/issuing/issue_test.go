@@ -187,7 +187,11 @@ func TestRenew(t *testing.T) {
 
 func prove(t *testing.T, w *world, r *Renewal, key *ecdsa.PrivateKey) []byte {
 	t.Helper()
-	text := RenewalStatement(w.ledger.View().Cluster().ID, r.Serial, r.RequestID, r.At, r.CSR)
+	der, err := w.ledger.View().CertificateDER(r.Serial)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := RenewalStatement(der, r.RequestID, r.At, r.CSR)
 	sig, err := ecdsa.SignASN1(rand.Reader, key, signing.Digest(lifecycle.ES256, text))
 	if err != nil {
 		t.Fatal(err)

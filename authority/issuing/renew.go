@@ -2,6 +2,7 @@ package issuing
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/x509"
 	"fmt"
 	"time"
@@ -33,9 +34,10 @@ type Renewal struct {
 const maxProofAge = 5 * lifecycle.Minute
 
 // RenewalStatement is what the proof signs: lines that say what they are, so that the
-// signature is good for nothing else.
-func RenewalStatement(cluster string, serial lifecycle.Serial, requestID string, at lifecycle.Instant, csr []byte) []byte {
-	return fmt.Appendf(nil, "chancery-renewal/1\ncluster: %s\nserial: %s\nrequest: %s\nat: %s\ncsr-sha256: %x\n", cluster, serial, requestID, at, signing.Digest(lifecycle.ES256, csr))
+// signature is good for nothing else. The certificate's own hash names the cluster too.
+func RenewalStatement(cert []byte, requestID string, at lifecycle.Instant, csr []byte) []byte {
+	return fmt.Appendf(nil, "chancery-renewal/1\ncertificate-sha256: %x\nrequest: %s\nat: %s\ncsr-sha256: %x\n",
+		sha256.Sum256(cert), requestID, at, sha256.Sum256(csr))
 }
 
 // Renew issues the successor of a certificate under the same issuer and profile, with
@@ -86,7 +88,7 @@ func (o *Office) renewable(v *state.View, r *Renewal) (*lifecycle.Certificate, *
 	if skew := r.At - now; skew > lifecycle.Instant(maxProofAge) || -skew > lifecycle.Instant(maxProofAge) {
 		return nil, nil, &authority.Denied{Why: fmt.Sprintf("the proof is of %s and it is %s: set the clock, or make a new proof", r.At, now)}
 	}
-	if err := provenBy(cert, RenewalStatement(v.Cluster().ID, r.Serial, r.RequestID, r.At, r.CSR), r.Proof); err != nil {
+	if err := provenBy(cert, RenewalStatement(der, r.RequestID, r.At, r.CSR), r.Proof); err != nil {
 		return nil, nil, &authority.Denied{Why: "the proof was not made with the key of certificate " + r.Serial.String()}
 	}
 	switch {

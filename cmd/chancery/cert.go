@@ -209,16 +209,12 @@ func renewCert(s *session) error {
 	if err != nil {
 		return err
 	}
-	cluster, err := c.Cluster(s.ctx)
-	if err != nil {
-		return err
-	}
 	id, err := uuid.NewV7()
 	if err != nil {
 		return fmt.Errorf("draw a request id: %w", err)
 	}
 	at := lifecycle.Instant(time.Now().UnixMilli())
-	proof, err := prove(key, issuing.RenewalStatement(cluster.ID, serial, id.String(), at, csr))
+	proof, err := prove(key, issuing.RenewalStatement(cert.Raw, id.String(), at, csr))
 	if err != nil {
 		return err
 	}

@@ -111,8 +111,14 @@ type IssueCertificate struct {
 }
 
 // RenewCertificate is a certificate's own request for its successor: no credential but
-// the proof is needed. The proof signs wire.RenewalStatement with the certificate's key:
-// ASN.1 for ECDSA, PKCS #1 v1.5 with SHA-256 for RSA.
+// the proof is needed. The proof is a signature with the certificate's key, ASN.1 for ECDSA
+// and PKCS #1 v1.5 with SHA-256 for RSA, over these lines, each with its line break:
+//
+//	chancery-renewal/1
+//	certificate-sha256: HEX of the certificate, DER
+//	request: REQUEST_ID, as in the header Chancery-Request-Id
+//	at: AT, as below
+//	csr-sha256: HEX of csr, as below
 type RenewCertificate struct {
 	CSR   string                 `json:"csr"` // PEM
 	At    Time                   `json:"at"`
