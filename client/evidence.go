@@ -16,3 +16,13 @@ func (c *Client) ConfirmPurpose(ctx context.Context, name string, r wire.Confirm
 func (c *Client) Signatures(ctx context.Context, name string, opts ...Option) (*wire.SignatureReport, error) {
 	return one[wire.SignatureReport](ctx, c, wire.Path(wire.PathSignatureReport, name), opts)
 }
+
+// RotationReport lists the keys that somebody should look at.
+func (c *Client) RotationReport(ctx context.Context, opts ...Option) (*wire.RotationReport, error) {
+	return one[wire.RotationReport](ctx, c, wire.PathRotationReport, opts)
+}
+
+// Dependents of a key: who verifies, who signs, what it has certified.
+func (c *Client) Dependents(ctx context.Context, name string, opts ...Option) (wire.List[wire.DependentOf], error) {
+	return list[wire.DependentOf](ctx, c, wire.Path(wire.PathDependents, name), opts)
+}

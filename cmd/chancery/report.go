@@ -10,11 +10,6 @@ import (
 )
 
 func reportCommand() *cli.Command {
-	later := func(name, usage string) *cli.Command {
-		return looking(name, "[NAME]", usage+" (comes in a later version)", func(*session) error {
-			return wire.Errorf(wire.NotAvailable, "report %s comes in a later version", name).WithHint("chancery report inventory")
-		})
-	}
 	return group("report", "lists for auditors",
 		looking("inventory", "", "every instance of every key: where it is, what for, how it is protected", func(s *session) error {
 			c, err := s.client()
@@ -27,7 +22,7 @@ func reportCommand() *cli.Command {
 			}
 			return s.showPage(inventoryView(l), l.Next)
 		}, pageFlags()...),
-		later("rotation", "what is due, and what it waits for"), later("dependents", "who relies on a key"), reportSignaturesCommand(),
+		reportRotationCommand(), reportDependentsCommand(), reportSignaturesCommand(),
 	)
 }
 

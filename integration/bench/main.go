@@ -50,7 +50,7 @@ func exit(err error) {
 
 func run() error {
 	var o options
-	only := flag.String("only", "gate,driver,sign,read,write,strict,fence,emergency,pkistate,fail", "which groups to measure")
+	only := flag.String("only", "reports,gate,driver,sign,read,write,strict,fence,emergency,pkistate,fail", "which groups to measure")
 	dir := flag.String("dir", "", "where the nodes live: the disk to measure; a temporary directory if empty")
 	flag.IntVar(&o.rounds, "rounds", 9, "rounds of each measurement")
 	flag.DurationVar(&o.each, "each", 500*time.Millisecond, "length of a round")
@@ -77,7 +77,7 @@ func run() error {
 	for _, g := range []struct {
 		name string
 		run  func() error
-	}{{"gate", b.gate}, {"driver", b.driver}, {"sign", b.sign}, {"read", b.read}, {"write", b.write}, {"strict", b.strict}, {"fence", b.fence}, {"emergency", b.emergency}, {"pkistate", b.pkiState}, {"fail", b.fail}} {
+	}{{"reports", b.reports}, {"gate", b.gate}, {"driver", b.driver}, {"sign", b.sign}, {"read", b.read}, {"write", b.write}, {"strict", b.strict}, {"fence", b.fence}, {"emergency", b.emergency}, {"pkistate", b.pkiState}, {"fail", b.fail}} {
 		if slices.Contains(groups, g.name) {
 			if err := g.run(); err != nil {
 				return fmt.Errorf("measure %s: %w", g.name, err)

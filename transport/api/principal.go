@@ -284,7 +284,7 @@ var canVerbs = map[string]access.Verb{
 	"key policy get": access.KeyRead, "key policy set": access.KeyPolicy,
 	"rotation list": access.KeyRead, "rotation show": access.KeyRead, "rotation pause": access.KeyRotate, "rotation resume": access.KeyRotate,
 	"rotation skip": access.KeySkip, "rotation rollback": access.KeyRotate,
-	"status": access.StatusRead, "events": access.LogRead, "log list": access.LogRead, "audit list": access.AuditRead, "report inventory": access.ReportRead, "report signatures": access.AuditRead, "key confirm": access.KeyConfirm,
+	"status": access.StatusRead, "events": access.LogRead, "log list": access.LogRead, "audit list": access.AuditRead, "report inventory": access.ReportRead, "report signatures": access.AuditRead, "report rotation": access.ReportRead, "report dependents": access.ReportRead, "key confirm": access.KeyConfirm,
 	"principal list": access.PrincipalRead, "principal add": access.PrincipalEdit, "principal revoke": access.PrincipalEdit,
 	"token list": access.TokenSelf, "token create": access.TokenEdit, "token revoke": access.TokenEdit,
 	"node list": access.NodeRead, "node token": access.NodeEdit, "node promote": access.NodeEdit, "node quarantine": access.NodeEdit, "node remove": access.NodeEdit,

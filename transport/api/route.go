@@ -181,6 +181,8 @@ func recordRoutes() []*route {
 		reading[wire.AuditCheck]("audit.check", wire.PathAuditCheck, "Walk along this node's audit chain", (*call).checkAudit),
 		reading[wire.Status]("status", wire.PathStatus, "The cluster as this node sees it, problems first", (*call).showStatus).old(),
 		reading[wire.List[wire.InventoryItem]]("report.inventory", wire.PathInventory, "Every instance of every key, as JSON or CSV", (*call).inventory, with(paged, queryFormat)...),
+		reading[wire.RotationReport]("report.rotation", wire.PathRotationReport, "Keys outside their policy, and how many are inside", (*call).rotationReport, with(paged, queryFormat)...),
+		reading[wire.List[wire.DependentOf]]("report.dependents", wire.PathDependents, "Who verifies and who signs with a key", (*call).dependentsReport, queryFormat),
 		reading[wire.SignatureReport]("report.signatures", wire.PathSignatureReport, "What a key has signed, by every node's ledger, and how much of that is known", (*call).signatureReport,
 			with(paged, wire.QueryVersion, wire.QueryKID, wire.QuerySince, wire.QueryUntil, queryFormat)...),
 		reading[nothing]("snapshot.save", wire.PathSnapshot, "A snapshot of the state", (*call).saveSnapshot).sends(wire.TypeBinary),

@@ -94,6 +94,8 @@ const (
 	PathAuditCheck      = "/v1/audit/check"
 	PathStatus          = "/v1/status"
 	PathInventory       = "/v1/reports/inventory"
+	PathRotationReport  = "/v1/reports/rotation"
+	PathDependents      = "/v1/reports/dependents/{name}"
 	PathSignatureReport = "/v1/reports/signatures/{name}"
 	PathSnapshot        = "/v1/snapshot"
 	PathOpenAPI         = "/v1/openapi.json"
