@@ -11,6 +11,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -44,11 +45,11 @@ type node struct {
 	w           *world
 	failRecord  error // the record is lost
 	beforeEntry func()
-	entries     int
+	entries     atomic.Int64
 }
 
 func (n *node) propose(ctx context.Context, body command.Body) (state.Outcome, error) {
-	n.entries++
+	n.entries.Add(1)
 	return n.w.ledger.Propose(ctx, n.w.ledger.Command(body))
 }
 

@@ -203,7 +203,7 @@ func prove(t *testing.T, w *world, r *Renewal, key *ecdsa.PrivateKey) []byte {
 func TestMany(t *testing.T) {
 	w := build(t)
 	w.keep()
-	w.log.entries = 0
+	w.log.entries.Store(0)
 	var all sync.WaitGroup
 	const n = 64
 	orders := make([]Order, n)
@@ -221,8 +221,8 @@ func TestMany(t *testing.T) {
 	}
 	close(gate)
 	all.Wait()
-	if w.log.entries >= 2*n {
-		t.Errorf("%d entries for %d certificates", w.log.entries, n)
+	if got := w.log.entries.Load(); got >= 2*n {
+		t.Errorf("%d entries for %d certificates", got, n)
 	}
 	tally := w.ledger.View().CertTally(w.ledger.View().CACerts("corp")[0].KID)
 	if tally.Issued != n || tally.Intents != 0 {

@@ -25,12 +25,12 @@ func reportRotationCommand() *cli.Command {
 			if r.Totals != nil {
 				all.Totals = r.Totals
 			}
-			return r.List, nil
+			return wire.List[wire.KeyFindings]{Items: r.Items, Next: r.Next, Position: r.Position, AsOf: r.AsOf}, nil
 		})
 		if err != nil {
 			return err
 		}
-		all.List = l
+		all.Items, all.Next, all.Position, all.AsOf = l.Items, l.Next, l.Position, l.AsOf
 		v := view{value: all, wide: 5, head: []string{"KEY", "OWNER", "SEVERITY", "FINDING", "MESSAGE", "ACTIVATED", "DUE", "LAST USED", "SIGNATURES", "HINT", "CONTROLS"}}
 		for _, k := range l.Items {
 			for _, f := range k.Findings {

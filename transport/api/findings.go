@@ -7,6 +7,7 @@ import (
 	"github.com/chancery-project/chancery/authority/access"
 	"github.com/chancery-project/chancery/authority/report"
 	"github.com/chancery-project/chancery/fsm/lifecycle"
+	"github.com/chancery-project/chancery/transport"
 	"github.com/chancery-project/chancery/transport/wire"
 )
 
@@ -36,7 +37,7 @@ func (c *call) rotationReport() (any, error) {
 		limit = int(^uint(0) >> 1) // a file is wanted whole
 	}
 	now := c.now()
-	var items []wire.KeyFindings
+	items := []wire.KeyFindings{}
 	next := wire.Text("")
 	report.Keys(c.snap.View, now, lifecycle.KeyID(c.query.Get(wire.QueryCursor)), func(r *report.KeyReport) bool {
 		if len(items) == limit {
@@ -53,7 +54,8 @@ func (c *call) rotationReport() (any, error) {
 	if format == "csv" {
 		return rotationCSV(items)
 	}
-	out := wire.RotationReport{List: listOf(c, items, next)}
+	pos := transport.Position(c.snap.Position())
+	out := wire.RotationReport{Items: items, Next: next, Position: &pos, AsOf: wire.AsTime(c.snap.AsOf)}
 	if c.query.Get(wire.QueryCursor) == "" {
 		t := report.Total(c.snap.View, now)
 		out.Totals = &wire.RotationTotals{Keys: t.Keys, Ended: t.Ended, WithinPolicy: t.WithinPolicy, WithinPolicyPerc: float64(t.ShareWithinPolicy()) / 10, Findings: map[string]int{}}

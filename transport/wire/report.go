@@ -13,8 +13,11 @@ type Finding struct {
 // RotationReport says which keys are inside their policy. Totals are of all keys, on
 // the first page only; the items are keys with findings.
 type RotationReport struct {
-	Totals *RotationTotals `json:"totals"`
-	List[KeyFindings]
+	Totals   *RotationTotals `json:"totals"`
+	Items    []KeyFindings   `json:"items"` // never nil
+	Next     Text            `json:"next"`
+	Position *Position       `json:"position,omitempty"`
+	AsOf     Time            `json:"as_of,omitzero"`
 }
 
 // RotationTotals count keys. Keys that have ended are in Ended and nowhere else.
