@@ -114,6 +114,10 @@ nemesis: ## random faults, several at once, for MINUTES (10); SEED=n repeats the
 seeded-faults: ## each error that we can put into our own code must be caught
 	CHANCERY_INTEGRATION=full go test -count=1 -v -timeout 60m -run 'TestSeededFaults$$' ./integration
 
+.PHONY: kills
+kills: ## the leader killed at every step of a rotation, and what else takes minutes
+	CHANCERY_INTEGRATION=full go test -count=1 -v -timeout 60m -run 'TestRotationLeaderKilled$$' ./integration
+
 .PHONY: zlint
 zlint: ## 10,000 random certificates of each profile, judged by zlint
 	go test -count=1 -v -timeout 60m -run 'TestZLint$$' ./authority/pki -zlint 10000
