@@ -53,10 +53,7 @@ func TestRotationLeaderKilled(t *testing.T) {
 			t.Fatalf("%s: not active: %v", step, err)
 		}
 		k.Close()
-		if leader.alive() {
-			t.Errorf("%s: the leader was not killed", step)
-			leader.order(fault.Command{Clear: true})
-		}
+		c.dies(leader, step)
 		leader.kill()
 		leader.start(t)
 		c.waitReady(leader, "?for=sign")
