@@ -11,13 +11,18 @@ import (
 const eventAge = 5 * time.Minute
 
 // VerifyEvent checks the body of a webhook's request and returns the event. The Subject
-// is the name of the webhook. With the Epoch and Index of the last event that was dealt
-// with, an older one is refused with ErrWentBack; one with the same Number has come
-// again, as the last ones do when the leader changes.
+// is the name of the webhook. With the Epoch of the last event that was dealt with, one
+// of another epoch is refused with *EpochChanged.
+//
+// Events come in the order of their Number, but the last ones come again when the leader
+// changes or an answer was lost. One whose Number is not above the highest that was dealt
+// with is old news: answer 2xx and do nothing. Whoever refuses it waits for ever, because
+// the next one is not sent before it was taken.
 //
 // Fail closed: on any error nothing has happened that anybody knows of. Answer 4xx and
 // the event comes again.
 func VerifyEvent(jws string, e Expect) (*wire.EventClaims, error) {
+	e.Index = 0 // an event that comes again is of an older entry, and rightly
 	claims := new(wire.EventClaims)
 	var about wire.Statement
 	err := e.authentic(jws, wire.TypEvent, maxStatement, func(payload []byte) (*wire.Statement, error) {
