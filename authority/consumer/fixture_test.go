@@ -27,7 +27,7 @@ var ctx = context.Background()
 
 const (
 	ci lifecycle.KeyID = "ci"
-	eu                 = "deploy-eu"
+	eu string          = "deploy-eu"
 )
 
 // seat is the ledger as one of several nodes has it.

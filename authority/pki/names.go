@@ -156,7 +156,7 @@ func checkSPIFFE(u *url.URL) error {
 			bad = bad || !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '.' || c == '_')
 		}
 		if bad || u.RawPath != "" {
-			return errors.New("the path of a SPIFFE id has segments of letters, digits and . - _, none of them empty, . or ..")
+			return errors.New("the path of a SPIFFE id has segments of letters, digits, dots, hyphens and underscores, none of them empty, one dot or two")
 		}
 	}
 	return nil

@@ -83,7 +83,6 @@ type certDriver struct {
 	p     *pki
 	forms map[lifecycle.Serial]form // announced, accepted or not
 	known []lifecycle.Serial        // in the order they were drawn
-	crls  uint64
 }
 
 func (d *certDriver) command() *command.Command {
@@ -268,6 +267,7 @@ func (l *certLaw) recorded(before *state.View, c *command.RecordIssued, i int, c
 	old := l.rows[s]
 	if old == nil {
 		l.t.Fatalf("certificate %s is recorded and was never announced", s)
+		return
 	}
 	if old.State == lifecycle.CertIntent {
 		ca := before.CACert(corp, 1, old.Node)

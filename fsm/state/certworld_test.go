@@ -68,6 +68,7 @@ func (p *pki) kid(key lifecycle.KeyID, n uint64, node int) string {
 	i := p.l.View().Instance(key, n, p.nodes[node])
 	if i == nil {
 		p.Fatalf("node %d has no instance of %s/%d", node, key, n)
+		return ""
 	}
 	return i.KID
 }

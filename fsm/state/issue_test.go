@@ -186,6 +186,7 @@ func (p *pki) caSerial(node int) lifecycle.Serial {
 	ca := p.l.View().CACert(corp, 1, p.nodes[node])
 	if ca == nil {
 		p.Fatalf("node %d has no CA certificate", node)
+		return lifecycle.Serial{}
 	}
 	s, _ := lifecycle.SerialOf(ca.Serial)
 	return s
