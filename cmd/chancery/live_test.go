@@ -18,12 +18,18 @@ import (
 // TestLive runs the stories that need a cluster: one of three real nodes for all
 // of them, so each story makes its own keys and principals.
 func TestLive(t *testing.T) {
+	liveStories(t, "testdata/live")
+}
+
+// liveStories runs the stories of a folder against a cluster that they share.
+func liveStories(t *testing.T, dir string, flags ...string) {
+	t.Helper()
 	if testing.Short() {
 		t.Log("-short: no cluster is started")
 		return
 	}
-	env := startCluster(t)
-	testscript.Run(t, testscript.Params{Dir: "testdata/live", Cmds: commands, Setup: func(e *testscript.Env) error {
+	env := startCluster(t, flags...)
+	testscript.Run(t, testscript.Params{Dir: dir, Cmds: commands, Setup: func(e *testscript.Env) error {
 		if err := isolate(e); err != nil {
 			return err
 		}

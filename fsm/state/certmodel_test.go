@@ -25,7 +25,7 @@ func TestCertificatesAgree(t *testing.T) {
 	rows := base.l.Rows()
 	rapid.Check(t, func(t *rapid.T) {
 		d := &certDriver{driver: driver{rng: rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0)), now: base.l.Clock().At(), nodes: base.nodes}, p: base, forms: map[lifecycle.Serial]form{}}
-		rs := make([]*replica, 3)
+		rs := make(trio, 3)
 		for i := range rs {
 			b := ledgertest.Restore(rows)
 			m, err := state.LoadMachine(b)
@@ -38,42 +38,13 @@ func TestCertificatesAgree(t *testing.T) {
 		law := &certLaw{t: t, rows: map[lifecycle.Serial]*lifecycle.Certificate{}, given: map[lifecycle.Serial]bool{}, pruned: map[lifecycle.Serial]bool{}}
 		for range rapid.IntRange(1, 3).Draw(t, "steps in 20") * 20 {
 			cmd := d.command()
-			entry, err := cmd.Encode()
-			if err != nil {
-				t.Fatalf("encode %s: %v", cmd.Body.Kind(), err)
-			}
-			index := rs[0].m.Index() + 1
-			var first state.Outcome
-			for i, r := range rs {
-				o := r.m.Apply(r.b, index, 0, entry)
-				if i == 0 {
-					first = o
-				} else if fmt.Sprint(o) != fmt.Sprint(first) {
-					t.Fatalf("%s: replica %d says %+v, replica 0 %+v", cmd.Body.Kind(), i, o, first)
-				}
-				switch {
-				case i == 0 || d.flip(3):
-					r.m.Seal(r.b)
-				case d.flip(12):
-					r.restart(t)
-				}
-			}
+			first := rs.apply(t, d.as(), cmd)
 			before := d.view
 			d.view = rs[0].view()
 			law.observe(before, d.view, cmd, first)
 		}
 		law.indexes(rs[0].b)
-		rs[1].restart(t)
-		want := rs[0].m.Seal(rs[0].b)
-		for i, r := range rs {
-			got := r.m.Seal(r.b)
-			if got.Meta.Digest() != want.Meta.Digest() || dump(r.b) != dump(rs[0].b) {
-				t.Fatalf("replica %d has other rows:\n%s", i, diff(dump(rs[0].b), dump(r.b)))
-			}
-			if scan(r.b) != (sums{got.Meta.Rows, got.Meta.Derived}) {
-				t.Fatalf("replica %d: the incremental digest is not the scan's", i)
-			}
-		}
+		rs.agree(t)
 	})
 }
 

@@ -17,30 +17,6 @@ import (
 	"github.com/chancery-project/chancery/fsm/state"
 )
 
-// replica applies the log with batches of its own and restarts when it likes.
-type replica struct {
-	m *state.Machine
-	b *ledgertest.Memory
-}
-
-func newReplica() *replica { return &replica{state.NewMachine(), ledgertest.NewMemory()} }
-
-// restart throws away what is in memory and loads the rows again.
-func (r *replica) restart(t *rapid.T) {
-	r.m.Seal(r.b)
-	b := ledgertest.Restore(r.b.Snapshot())
-	m, err := state.LoadMachine(b)
-	if err != nil {
-		t.Fatalf("restart: %v", err)
-	}
-	r.m, r.b = m, b
-}
-
-func (r *replica) view() *state.View {
-	rows := r.b
-	return state.NewView(r.m.Root(), func(read func(state.Reader) error) error { return read(rows) })
-}
-
 // TestReplicasAgree drives three replicas with different batches and restarts
 // through one log: they must agree on every outcome and every byte, and the state
 // must obey the naive model and the safety rules of safety_test.go.
@@ -51,30 +27,10 @@ func TestReplicasAgree(t *testing.T) {
 		for i := range 3 {
 			d.nodes = append(d.nodes, ledgertest.NodeID(fmt.Sprint("n", i)))
 		}
-		rs := []*replica{newReplica(), newReplica(), newReplica()}
+		rs := trio{newReplica(), newReplica(), newReplica()}
 		law := newLaw()
-		index := uint64(0)
 		apply := func(cmd *command.Command) {
-			entry, err := cmd.Encode()
-			if err != nil {
-				t.Fatalf("encode %s: %v", cmd.Body.Kind(), err)
-			}
-			index++
-			var first state.Outcome
-			for i, r := range rs {
-				o := r.m.Apply(r.b, index, 0, entry)
-				if i == 0 {
-					first = o
-				} else if fmt.Sprint(o) != fmt.Sprint(first) {
-					t.Fatalf("%s: replica %d says %+v, replica 0 %+v", cmd.Body.Kind(), i, o, first)
-				}
-				switch {
-				case i == 0 || d.flip(3):
-					r.m.Seal(r.b)
-				case d.flip(12):
-					r.restart(t)
-				}
-			}
+			first := rs.apply(t, d, cmd)
 			before := d.view
 			d.view = rs[0].view()
 			law.observe(t, before, d.view, cmd, first)
@@ -95,23 +51,7 @@ func TestReplicasAgree(t *testing.T) {
 			apply(d.command(d.body()))
 		}
 		apply(d.command(&command.MarkCheckpoint{}))
-		rs[1].restart(t)
-		want := rs[0].m.Seal(rs[0].b)
-		for i, r := range rs {
-			got := r.m.Seal(r.b)
-			if got.Meta.Position() != want.Meta.Position() || got.Meta.Digest() != want.Meta.Digest() || got.Meta.Clock != want.Meta.Clock {
-				t.Fatalf("replica %d is at %+v, replica 0 at %+v", i, got.Meta.Position(), want.Meta.Position())
-			}
-			if a, b := dump(r.b), dump(rs[0].b); a != b {
-				t.Fatalf("replica %d has other rows:\n%s", i, diff(b, a))
-			}
-			if scan(r.b) != (sums{got.Meta.Rows, got.Meta.Derived}) {
-				t.Fatalf("replica %d: the incremental digest is not the scan's", i)
-			}
-			if hotDump(r.view()) != hotDump(rs[0].view()) {
-				t.Fatalf("replica %d has other rows in memory", i)
-			}
-		}
+		rs.agree(t)
 	})
 }
 
