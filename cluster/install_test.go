@@ -7,6 +7,9 @@ import (
 	"testing"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/chancery-project/chancery/fsm/command"
+	"github.com/chancery-project/chancery/fsm/lifecycle"
 )
 
 // compact makes a member keep no more than two entries behind a snapshot, and cuts one.
@@ -75,6 +78,74 @@ func TestSnapshotInstall(t *testing.T) {
 		t.Errorf("generation %d: the newcomer was sent no snapshot", g)
 	}
 	l.promote(newcomer)
+}
+
+// TestSnapshotInstallDuringAFence withdraws while a follower hears calls and gets no
+// entry, and then sends it a snapshot in place of the entry: the fence waits for it, and
+// so does a follower that was sent the open fence in a snapshot and leads next.
+func TestSnapshotInstallDuringAFence(t *testing.T) {
+	l := newLab(t)
+	l.settings.Lease, l.settings.RequestAge = 6*lifecycle.Second, lifecycle.Second
+	l.grow(3)
+	cut := l.join()
+	l.must(&command.SetNodeRoles{ID: cut.id, Signer: true})
+	l.noReleaseBehindAFence()
+	l.awaitLease(l.all()...)
+	who := l.principal()
+	leader := l.leader()
+	f := l.others(leader, cut)[0]
+	rest := l.others(f, cut)
+	l.network.isolate(cut, true)
+	for _, m := range rest {
+		l.network.cut(raftPath, m, f)
+	}
+	r := l.withdraw(who, rest...)
+	if f.usable() != nil {
+		t.Fatal("the test needs a lease that is still out")
+	}
+	l.eventually("the others have acknowledged, and it has not", func() bool {
+		acked := 0
+		for _, o := range leader.node.Load().Fencing(r) {
+			if o.Node == f.id && o.Outcome != "" {
+				t.Fatalf("%s is %s and has not got the entry", f.name, o.Outcome)
+			}
+			if o.Outcome == lifecycle.Acked {
+				acked++
+			}
+		}
+		return acked == len(rest)
+	})
+	for range 5 {
+		l.writeAmong(rest...)
+	}
+	for _, m := range rest {
+		m.compact()
+	}
+	drains := f.drains.Load()
+	for _, m := range rest {
+		l.network.cut(0, m, f)
+	}
+	l.eventually("a snapshot is installed", func() bool { return f.node.Load().fsm.Generation() == 2 })
+	l.eventually("its gate is drained", func() bool { return f.drains.Load() > drains && f.drawn.Load() >= r })
+	l.handOver(leader, f)
+	if f.node.Load().View().Fence(r).FencedAt != 0 && cut.usable() == nil {
+		t.Error("fenced while a lease is out")
+	}
+	got := f.fenced(r)
+	if cut.usable() == nil {
+		t.Error("fenced, and the node that was cut off may sign")
+	}
+	for _, n := range got.Nodes {
+		want := lifecycle.Acked
+		if n.Node == cut.id {
+			want = lifecycle.LeaseExpired
+		}
+		if n.Outcome != want {
+			t.Errorf("%s: %s", l.member(n.Node).name, n.Outcome)
+		}
+	}
+	l.network.isolate(cut, false)
+	l.awaitLease(l.all()...)
 }
 
 // TestFruitlessInstallsStopTheNode sends one snapshot after another to a follower,

@@ -24,6 +24,12 @@ func TestKeyModel(t *testing.T) {
 		return op(call, call+1, keyOp{verb: "read"}, keyAnswer{states: states})
 	}
 	revoke := keyOp{verb: "revoke", reason: lifecycle.KeyCompromise}
+	replace := keyOp{verb: "replace", version: 1, reason: lifecycle.KeyCompromise}
+	two := keyAnswer{version: 2}
+	suspend := keyOp{verb: "suspend", version: 1}
+	sign := func(call, back int64, version uint64) porcupine.Operation {
+		return op(call, back, keyOp{verb: "sign", version: version}, ok)
+	}
 	for name, c := range map[string]struct {
 		good bool
 		ops  []porcupine.Operation
@@ -45,6 +51,19 @@ func TestKeyModel(t *testing.T) {
 		"successor took over":           {true, []porcupine.Operation{create, read(2, "1:active"), op(4, 5, keyOp{verb: "rotate"}, keyAnswer{version: 2}), op(6, 7, keyOp{verb: "activate", version: 2}, ok), read(8, "1:deactivated 2:active")}},
 		"two rotations got one number":  {false, []porcupine.Operation{create, op(2, 3, keyOp{verb: "rotate"}, keyAnswer{version: 2}), op(4, 5, keyOp{verb: "rotate"}, keyAnswer{version: 2})}},
 		"suspended successor came back": {false, []porcupine.Operation{create, read(2, "1:active"), op(4, 5, keyOp{verb: "suspend", version: 1}, ok), op(6, 7, keyOp{verb: "rotate"}, keyAnswer{version: 2}), op(8, 9, keyOp{verb: "activate", version: 2}, ok), op(10, 11, keyOp{verb: "resume", version: 1}, ok), read(12, "1:active 2:active")}},
+		"replaced, and used by itself":  {true, []porcupine.Operation{create, read(2, "1:active"), op(4, 5, replace, two), read(6, "1:compromised 2:pre-activation"), read(8, "1:compromised 2:active")}},
+		"replaced, and old one in use":  {false, []porcupine.Operation{create, read(2, "1:active"), op(4, 5, replace, two), read(6, "1:active 2:pre-activation")}},
+		"replaced by one already there": {false, []porcupine.Operation{create, read(2, "1:active"), op(4, 5, keyOp{verb: "rotate"}, two), op(6, 7, replace, two)}},
+		"replaced what had ended":       {true, []porcupine.Operation{create, op(2, 3, revoke, ok), op(4, 5, replace, two), read(6, "1:compromised 2:active")}},
+		"replaced another than signs":   {false, []porcupine.Operation{create, read(2, "1:active"), op(4, 5, replace, two), read(6, "1:compromised 2:active"), op(8, 9, replace, keyAnswer{version: 3})}},
+		"what waited goes too":          {true, []porcupine.Operation{create, read(2, "1:active"), op(4, 5, keyOp{verb: "rotate"}, two), op(6, 7, replace, keyAnswer{version: 3}), read(8, "1:compromised 2:compromised 3:active")}},
+		"signed while active":           {true, []porcupine.Operation{create, sign(2, 3, 1)}},
+		"signed beside the suspension":  {true, []porcupine.Operation{create, read(2, "1:active"), op(4, 9, suspend, ok), sign(5, 6, 1)}},
+		"signed after the suspension":   {false, []porcupine.Operation{create, read(2, "1:active"), op(4, 5, suspend, ok), sign(6, 7, 1)}},
+		"signed after it was seen":      {false, []porcupine.Operation{create, read(2, "1:active"), op(4, 19, suspend, ok), read(6, "1:suspended"), sign(8, 9, 1)}},
+		"signed when it was resumed":    {true, []porcupine.Operation{create, read(2, "1:active"), op(4, 5, suspend, ok), op(6, 9, keyOp{verb: "resume", version: 1}, ok), sign(7, 8, 1)}},
+		"signed by the old version":     {false, []porcupine.Operation{create, read(2, "1:active"), op(4, 5, replace, two), sign(6, 7, 1)}},
+		"signed by the new version":     {true, []porcupine.Operation{create, read(2, "1:active"), op(4, 5, replace, two), sign(6, 7, 2)}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			want := porcupine.Illegal

@@ -17,7 +17,7 @@ import (
 // keyOp is what a caller asked of a key.
 type keyOp struct {
 	key     string
-	verb    string // create, rotate, activate, suspend, resume, deactivate, revoke, read
+	verb    string // create, rotate, activate, suspend, resume, deactivate, revoke, replace, read, sign (with a strict key)
 	version uint64 // 0 = the whole key
 	reason  lifecycle.Reason
 }
@@ -26,7 +26,7 @@ type keyOp struct {
 type keyAnswer struct {
 	unknown bool      // nobody knows whether it happened
 	code    wire.Code // "" = accepted
-	version uint64    // rotate: the number of the new version
+	version uint64    // rotate, replace: the number of the new version
 	states  string    // read: see keyState.seen
 }
 
@@ -34,6 +34,7 @@ type keyAnswer struct {
 type keyVersion struct {
 	state, from lifecycle.State
 	everActive  bool
+	emergency   bool // made by replace
 }
 
 // keyState is a key, encoded as a string so that states can be compared: "" = there
@@ -43,7 +44,7 @@ type keyState string
 func (s keyState) versions() []keyVersion {
 	out := make([]keyVersion, 0, len(s)/3)
 	for i := 0; i+2 < len(s); i += 3 {
-		out = append(out, keyVersion{lifecycle.State(s[i]), lifecycle.State(s[i+1]), s[i+2] == 1})
+		out = append(out, keyVersion{lifecycle.State(s[i]), lifecycle.State(s[i+1]), s[i+2]&1 != 0, s[i+2]&2 != 0})
 	}
 	return out
 }
@@ -51,11 +52,14 @@ func (s keyState) versions() []keyVersion {
 func encodeKey(vs []keyVersion) keyState {
 	b := make([]byte, 0, 3*len(vs))
 	for _, v := range vs {
-		active := byte(0)
+		marks := byte(0)
 		if v.everActive {
-			active = 1
+			marks |= 1
 		}
-		b = append(b, byte(v.state), byte(v.from), active)
+		if v.emergency {
+			marks |= 2
+		}
+		b = append(b, byte(v.state), byte(v.from), marks)
 	}
 	return keyState(b)
 }
@@ -116,14 +120,17 @@ func partitionByKey(history []porcupine.Operation) [][]porcupine.Operation {
 }
 
 // settle adds what the cluster does by itself at any moment: the first version of a
-// key becomes active when its instances are ready. (Later versions wait for a lead
-// that is longer than the test, and publication shows in no state.)
+// key becomes active when its instances are ready, and one that an emergency made with
+// its first instance. (Other versions wait for a lead that is longer than the test, and
+// publication shows in no state.)
 func settle(s keyState) []keyState {
-	vs := s.versions()
-	if len(vs) == 0 || vs[0].state != lifecycle.PreActivation || overtaken(vs, 1) {
-		return []keyState{s}
+	out, vs := []keyState{s}, s.versions()
+	for i, v := range vs {
+		if n := uint64(i + 1); v.state == lifecycle.PreActivation && (n == 1 || v.emergency) && !overtaken(vs, n) {
+			out = append(out, activate(vs, n))
+		}
 	}
-	return []keyState{s, activate(vs, 1)}
+	return out
 }
 
 func overtaken(vs []keyVersion, n uint64) bool {
@@ -141,7 +148,7 @@ func activate(old []keyVersion, n uint64) keyState {
 	for i := range vs {
 		switch {
 		case uint64(i+1) == n:
-			vs[i] = keyVersion{state: lifecycle.Active, everActive: true}
+			vs[i] = keyVersion{state: lifecycle.Active, everActive: true, emergency: vs[i].emergency}
 		case vs[i].state == lifecycle.Active:
 			vs[i].state = lifecycle.Deactivated
 		case vs[i].state == lifecycle.Suspended && vs[i].from == lifecycle.Active:
@@ -160,6 +167,12 @@ func step(s keyState, op keyOp, a keyAnswer) []any {
 		}
 		return nil
 	}
+	if op.verb == "sign" { // one that was refused says nothing: it may be for want of a lease
+		if vs := s.versions(); op.version <= uint64(len(vs)) && vs[op.version-1].state == lifecycle.Active {
+			return []any{s}
+		}
+		return nil
+	}
 	after, refusal := apply(s, op)
 	switch {
 	case a.unknown && refusal == "":
@@ -167,7 +180,7 @@ func step(s keyState, op keyOp, a keyAnswer) []any {
 	case a.unknown:
 		return []any{s}
 	case a.code == "":
-		if refusal != "" || op.verb == "rotate" && a.version != uint64(len(after.versions())) {
+		if refusal != "" || (op.verb == "rotate" || op.verb == "replace") && a.version != uint64(len(after.versions())) {
 			return nil
 		}
 		return []any{after}
@@ -201,6 +214,9 @@ func apply(s keyState, op keyOp) (after keyState, refusal wire.Code) {
 	case op.version == 0 || op.version > uint64(len(vs)):
 		return s, wire.VersionNotFound
 	}
+	if op.verb == "replace" {
+		return replace(vs, op)
+	}
 	v := &vs[op.version-1]
 	verb := verbs[op.verb]
 	if op.verb == "revoke" {
@@ -222,10 +238,29 @@ var verbs = map[string]lifecycle.Verb{"activate": lifecycle.Activate, "suspend":
 
 func (v *keyVersion) move(next lifecycle.State) {
 	from := v.state
-	*v = keyVersion{state: next, everActive: v.everActive}
+	*v = keyVersion{state: next, everActive: v.everActive, emergency: v.emergency}
 	if next == lifecycle.Suspended {
 		v.from = from
 	}
+}
+
+// replace ends one version, and all that never signed, and makes the next one.
+func replace(vs []keyVersion, op keyOp) (keyState, wire.Code) {
+	before := encodeKey(vs)
+	for i := range vs {
+		v, named := &vs[i], uint64(i+1) == op.version
+		waits := v.state == lifecycle.PreActivation || v.state == lifecycle.Suspended && v.from == lifecycle.PreActivation
+		next, ok := lifecycle.Next(v.state, op.reason.Verb(), v.from)
+		switch {
+		case v.state == lifecycle.Active && !named, named && !ok:
+			return before, wire.IllegalTransition
+		case ok && (named || waits):
+			v.move(next)
+		case v.state == lifecycle.Suspended: // it comes back as one that has had its time
+			v.from = lifecycle.Deactivated
+		}
+	}
+	return encodeKey(append(vs, keyVersion{state: lifecycle.PreActivation, emergency: true})), ""
 }
 
 func revokeAll(vs []keyVersion, reason lifecycle.Reason) (keyState, wire.Code) {

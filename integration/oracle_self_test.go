@@ -18,6 +18,7 @@ func TestOracles(t *testing.T) {
 	suspended := &withdrawal{what: "suspend", key: "k", index: 100, fencedNS: 50 * sec, settledNS: 53 * sec, reached: wire.Settled, answeredAt: 1_000_000, regained: 110}
 	revoked := &withdrawal{what: "revoke", key: "k", index: 100, fencedNS: 50 * sec, settledNS: 53 * sec, reached: wire.Settled, answeredAt: 1_000_000, final: true}
 	token := &withdrawal{what: "token", key: "k", subject: "robot", index: 100, fencedNS: 50 * sec, final: true}
+	replaced := &withdrawal{what: "replace", key: "k", version: 1, index: 100, fencedNS: 50 * sec, settledNS: 53 * sec, reached: wire.Settled, answeredAt: 1_000_000, final: true}
 	unknown := &withdrawal{what: "suspend", key: "k"}
 	for _, c := range []struct {
 		name  string
@@ -33,6 +34,8 @@ func TestOracles(t *testing.T) {
 		{"a state in which it was given back", (*evidence).gates, evidence{withdrawals: []*withdrawal{suspended}, events: []event{gate(51*sec, 110, "k", "admin")}}, false},
 		{"a revocation has no end", (*evidence).gates, evidence{withdrawals: []*withdrawal{revoked}, events: []event{gate(51*sec, 110, "k", "admin")}}, true},
 		{"a revoked token", (*evidence).gates, evidence{withdrawals: []*withdrawal{token}, events: []event{gate(49*sec, 101, "k", "robot")}}, true},
+		{"a version that was replaced", (*evidence).gates, evidence{withdrawals: []*withdrawal{replaced}, events: []event{{Name: "gate", BegunNS: 51 * sec, Index: 110, Key: "k", Version: 1, node: n1}}}, true},
+		{"the one in its place", (*evidence).gates, evidence{withdrawals: []*withdrawal{replaced}, events: []event{{Name: "gate", BegunNS: 51 * sec, Index: 110, Key: "k", Version: 2, node: n1}}}, false},
 		{"somebody else's token", (*evidence).gates, evidence{withdrawals: []*withdrawal{token}, events: []event{gate(51*sec, 101, "k", "admin")}}, false},
 		{"nobody knows whether it happened", (*evidence).gates, evidence{withdrawals: []*withdrawal{unknown}, events: []event{gate(51*sec, 99, "k", "admin")}}, false},
 
@@ -50,9 +53,12 @@ func TestOracles(t *testing.T) {
 		{"recorded after the revocation", (*evidence).strictRecords, evidence{strict: map[string]bool{"k": true}, withdrawals: []*withdrawal{revoked}, accepted: []acceptance{{key: "k", strict: true, record: 101}}}, true},
 		{"recorded before it", (*evidence).strictRecords, evidence{strict: map[string]bool{"k": true}, withdrawals: []*withdrawal{revoked}, accepted: []acceptance{{key: "k", strict: true, record: 99}}}, false},
 		{"recorded nowhere", (*evidence).strictRecords, evidence{strict: map[string]bool{"k": true}, accepted: []acceptance{{key: "k"}}}, true},
+		{"recorded after another version was replaced", (*evidence).strictRecords, evidence{strict: map[string]bool{"k": true}, withdrawals: []*withdrawal{replaced}, accepted: []acceptance{{key: "k", version: 2, strict: true, record: 101}}}, false},
 		{"no strict key", (*evidence).strictRecords, evidence{accepted: []acceptance{{key: "k"}}}, false},
 
 		{"good while suspended", (*evidence).goodAnswers, evidence{withdrawals: []*withdrawal{suspended}, answers: []answer{{key: "k", status: wire.Good, index: 104, asOf: 1_000_000, askedAt: 1_000_000}}}, true},
+		{"good by a version that was replaced", (*evidence).goodAnswers, evidence{withdrawals: []*withdrawal{replaced}, answers: []answer{{key: "k", version: 1, status: wire.Good, index: 104, asOf: 1_000_000, askedAt: 1_000_000}}}, true},
+		{"good by the one in its place", (*evidence).goodAnswers, evidence{withdrawals: []*withdrawal{replaced}, answers: []answer{{key: "k", version: 2, status: wire.Good, index: 104, asOf: 1_000_000, askedAt: 1_000_000}}}, false},
 		{"good as of later", (*evidence).goodAnswers, evidence{withdrawals: []*withdrawal{suspended}, answers: []answer{{key: "k", status: wire.Good, index: 99, asOf: 1_000_100, askedAt: 1_000_100}}}, true},
 		{"good as of before", (*evidence).goodAnswers, evidence{withdrawals: []*withdrawal{suspended}, answers: []answer{{key: "k", status: wire.Good, index: 99, asOf: 999_000, askedAt: 1_000_100}}}, false},
 		{"good by a state from before an acknowledgement", (*evidence).goodAnswers, evidence{events: []event{{Name: "ack", Index: 100, NS: sec, node: n1}}, answers: []answer{{node: "n1", key: "k", status: wire.Good, index: 99, call: 2 * sec}}}, true},

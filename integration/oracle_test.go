@@ -77,20 +77,26 @@ func (r *trial) evidence() *evidence {
 	return ev
 }
 
-// about are the withdrawals of what a signature with this key by this caller needs.
-func (ev *evidence) about(key, caller string) []*withdrawal {
+// about are the withdrawals of what a signature with this version of a key by this
+// caller needs.
+func (ev *evidence) about(key string, version uint64, caller string) (out []*withdrawal) {
 	if ev.by == nil {
 		ev.by = map[string][]*withdrawal{}
 		for _, w := range ev.withdrawals {
 			switch w.what {
-			case "suspend", "revoke":
+			case "suspend", "revoke", "replace":
 				ev.by[w.key] = append(ev.by[w.key], w)
 			case "token", "principal": // a policy: what was signed does not stand in the event
 				ev.by["by "+w.subject] = append(ev.by["by "+w.subject], w)
 			}
 		}
 	}
-	return append(slices.Clip(ev.by[key]), ev.by["by "+caller]...)
+	for _, w := range ev.by[key] {
+		if w.version == 0 || version <= w.version {
+			out = append(out, w)
+		}
+	}
+	return append(out, ev.by["by "+caller]...)
 }
 
 // stands reports whether something is withdrawn in the state at index.
@@ -153,7 +159,7 @@ func (ev *evidence) gates() (found []string) {
 			found = append(found, fmt.Sprintf("%s passed the gate with %s by state %d, %s after the %s of %s at %d was fenced",
 				e.node.name, e.Key, e.Index, time.Duration(e.BegunNS-w.fencedNS), w.what, w.key, w.index))
 		}
-		for _, w := range ev.about(e.Key, e.Caller) {
+		for _, w := range ev.about(e.Key, e.Version, e.Caller) {
 			if w.stands(e.Index) {
 				found = append(found, fmt.Sprintf("%s passed the gate with %s by state %d, in which its %s at %d stands", e.node.name, e.Key, e.Index, w.what, w.index))
 			}
@@ -208,7 +214,7 @@ func (ev *evidence) vouched() func(node string, ns int64) uint64 {
 // needed what was withdrawn and was admitted before.
 func (ev *evidence) settledAcceptances() (found []string) {
 	for _, a := range ev.accepted {
-		for _, w := range ev.about(a.key, a.caller) {
+		for _, w := range ev.about(a.key, a.version, a.caller) {
 			if a.sdk && w.settledNS != 0 && a.at > w.settledNS && a.index < w.index {
 				found = append(found, fmt.Sprintf("a signature of %s by %s was accepted %s after the %s at %d was settled",
 					a.key, a.node, time.Duration(a.at-w.settledNS), w.what, w.index))
@@ -246,7 +252,7 @@ func (ev *evidence) strictRecords() (found []string) {
 			found = append(found, fmt.Sprintf("a signature of the strict key %s by %s names no record", a.key, a.node))
 			continue
 		}
-		for _, w := range ev.about(a.key, a.caller) {
+		for _, w := range ev.about(a.key, a.version, a.caller) {
 			if w.stands(a.record) {
 				found = append(found, fmt.Sprintf("a strict signature of %s by %s is recorded at %d, after the %s at %d", a.key, a.node, a.record, w.what, w.index))
 			}
@@ -273,7 +279,7 @@ func (ev *evidence) goodAnswers() (found []string) {
 		if age := a.askedAt - a.asOf; age > statusBound.Milliseconds()+rounding {
 			found = append(found, fmt.Sprintf("%s said good of %s at level %s from a state that was %d ms old", a.node, a.key, a.level, age))
 		}
-		for _, w := range ev.about(a.key, "") {
+		for _, w := range ev.about(a.key, a.version, "") {
 			if w.stands(a.index) {
 				found = append(found, fmt.Sprintf("%s said good of %s by state %d, in which its %s at %d stands", a.node, a.key, a.index, w.what, w.index))
 			}

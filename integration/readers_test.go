@@ -25,6 +25,7 @@ type answer struct {
 	// milliseconds: all processes share one wall clock here.
 	askedAt, asOf int64
 	status        string
+	version       uint64 // that signs, in the state at index
 	index         uint64
 }
 
@@ -63,7 +64,7 @@ func (r *trial) askOnce(web *http.Client, n *node, key, level string) {
 		r.told("status", err)
 		return
 	}
-	a.status, a.index, a.asOf = s.Status, s.Position.Index, int64(s.AsOf)
+	a.status, a.version, a.index, a.asOf = s.Status, s.ActiveVersion, s.Position.Index, int64(s.AsOf)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.answers = append(r.answers, a)

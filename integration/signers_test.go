@@ -61,6 +61,9 @@ func (r *trial) signOnce(n *node, k *client.Client, key, caller string, sdk bool
 	defer r.mu.Unlock()
 	r.accepted = append(r.accepted, acceptance{key: key, version: s.Version, kid: s.KID, node: s.Node, caller: caller, sdk: sdk, call: call, at: at,
 		index: s.Position.Index, strict: s.Strict, record: s.RecordIndex, request: s.RequestID})
+	if r.strict[key] { // it was written into the log meanwhile, while its version could sign
+		r.addLocked(keyOp{key: key, verb: "sign", version: s.Version}, keyAnswer{}, call, at)
+	}
 }
 
 // kindOf is an error in a word or two, to count.

@@ -127,6 +127,10 @@ func (r *trial) wonder(format string, args ...any) {
 func (r *trial) add(op keyOp, a keyAnswer, call, back int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.addLocked(op, a, call, back)
+}
+
+func (r *trial) addLocked(op keyOp, a keyAnswer, call, back int64) {
 	if a.unknown {
 		back = 1 << 62 // it may still happen
 	}

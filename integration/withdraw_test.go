@@ -14,8 +14,9 @@ import (
 
 // withdrawal is a right that somebody asked to be taken away.
 type withdrawal struct {
-	what    string // suspend, revoke, token, principal, policy
+	what    string // suspend, revoke, replace, token, principal, policy
 	key     string
+	version uint64 // of the key and all before it, 0 = all
 	subject string // of token and principal
 	request string
 	final   bool // it never comes back
@@ -30,7 +31,7 @@ type withdrawal struct {
 }
 
 // kinds of withdrawals, each as often as it stands here.
-var kinds = []string{"suspend", "suspend", "suspend", "suspend", "suspend", "suspend", "token", "token", "policy", "policy", "principal", "revoke"}
+var kinds = []string{"suspend", "suspend", "suspend", "suspend", "suspend", "suspend", "token", "token", "policy", "policy", "principal", "replace", "replace", "revoke"}
 
 // withdraw takes rights away and gives them back, on one key after another.
 func (r *trial) withdraw(slot int, l traffic, random *rand.Rand) {
@@ -39,11 +40,16 @@ func (r *trial) withdraw(slot int, l traffic, random *rand.Rand) {
 	if l.kinds == nil {
 		l.kinds = kinds
 	}
-	key := ""
+	key, version := "", uint64(1) // version is the newest of key
 	for generation := 0; r.ctx.Err() == nil; {
 		if key == "" {
 			generation++
-			key = r.create(k, fmt.Sprintf("w%x-%d-%d", random.Uint32(), slot, generation), l.policy)
+			name, policy := fmt.Sprintf("w%x-%d-%d", random.Uint32(), slot, generation), l.policy
+			if policy == "" && generation%strictEvery == 0 {
+				policy = `{"strict":true}`
+				r.expectStrict(name)
+			}
+			key, version = r.create(k, name, policy), 1
 			r.use(slot, key)
 			continue
 		}
@@ -53,11 +59,17 @@ func (r *trial) withdraw(slot int, l traffic, random *rand.Rand) {
 		}
 		switch what := l.kinds[random.IntN(len(l.kinds))]; what {
 		case "suspend":
-			r.suspend(k, key, random)
+			r.suspend(k, key, version, random)
 		case "policy":
 			r.narrow(k, key)
 		case "token", "principal":
 			r.robot(k, key, what, random)
+		case "replace":
+			if r.replace(k, key, version) {
+				version++
+				continue
+			}
+			fallthrough // nobody knows which version signs
 		case "revoke":
 			r.use(slot, "")
 			r.revoke(k, key)
@@ -65,6 +77,9 @@ func (r *trial) withdraw(slot int, l traffic, random *rand.Rand) {
 		}
 	}
 }
+
+// strictEvery is how many keys there are for each strict one.
+const strictEvery = 3
 
 // create makes a key and waits until it signs; "" when that did not work.
 func (r *trial) create(k *client.Client, name, policy string) string {
@@ -75,15 +90,20 @@ func (r *trial) create(k *client.Client, name, policy string) string {
 		req.Policy = []byte(policy)
 	}
 	_, err := k.CreateKey(context.Background(), req, client.Wait(wire.Committed, 0))
-	if !r.changed(op, call, err, 0) {
-		return ""
-	}
-	for until := time.Now().Add(15 * time.Second); time.Now().Before(until) && r.ctx.Err() == nil; pause(r.ctx, 100*time.Millisecond) {
-		if got, err := k.Key(context.Background(), name); err == nil && got.ActiveVersion == 1 {
-			return name
-		}
+	if r.changed(op, call, err, 0) && r.awaitActive(k, name, 1) {
+		return name
 	}
 	return ""
+}
+
+// awaitActive waits until a version of a key signs, and reports whether it came to it.
+func (r *trial) awaitActive(k *client.Client, key string, version uint64) bool {
+	for until := time.Now().Add(15 * time.Second); time.Now().Before(until) && r.ctx.Err() == nil; pause(r.ctx, 100*time.Millisecond) {
+		if got, err := k.Key(context.Background(), key); err == nil && got.ActiveVersion == version {
+			return true
+		}
+	}
+	return false
 }
 
 // changed adds a lifecycle change to the history, and reports whether it happened.
@@ -144,19 +164,19 @@ func level(random *rand.Rand) string {
 }
 
 // suspend and give back.
-func (r *trial) suspend(k *client.Client, key string, random *rand.Rand) {
-	w := &withdrawal{what: "suspend", key: key}
-	op := keyOp{key: key, verb: "suspend", version: 1}
+func (r *trial) suspend(k *client.Client, key string, version uint64, random *rand.Rand) {
+	w := &withdrawal{what: "suspend", key: key, version: version}
+	op := keyOp{key: key, verb: "suspend", version: version}
 	err := r.take(w, level(random), func(ctx context.Context, o ...client.Option) (*wire.Operation, error) {
-		return k.Suspend(ctx, key, wire.VersionVerb{Version: 1}, o...)
+		return k.Suspend(ctx, key, wire.VersionVerb{Version: version}, o...)
 	})
 	r.changed(op, w.call, err, 0)
 	pause(r.ctx, time.Duration(random.Int64N(int64(100*time.Millisecond))))
 	// It is given back in any case: the callers of this key should find it in use.
 	for range 10 {
 		call := mono()
-		op := keyOp{key: key, verb: "resume", version: 1}
-		got, err := k.Resume(context.Background(), key, wire.VersionVerb{Version: 1})
+		op := keyOp{key: key, verb: "resume", version: version}
+		got, err := k.Resume(context.Background(), key, wire.VersionVerb{Version: version})
 		if r.changed(op, call, err, 0) {
 			if got.Committed != nil {
 				w.regain(r, got.Committed.Index)
@@ -173,6 +193,21 @@ func (w *withdrawal) regain(r *trial, index uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	w.regained = index
+}
+
+// replace ends the version of a key that signs, and reports whether the next one does.
+func (r *trial) replace(k *client.Client, key string, version uint64) bool {
+	w := &withdrawal{what: "replace", key: key, version: version, final: true}
+	op := keyOp{key: key, verb: "replace", version: version, reason: lifecycle.KeyCompromise}
+	made := uint64(0)
+	err := r.take(w, wire.Fenced, func(ctx context.Context, o ...client.Option) (*wire.Operation, error) {
+		got, err := k.Replace(ctx, key, wire.Replace{Emergency: true, Versions: []uint64{version}, Reason: lifecycle.KeyCompromise}, o...)
+		if err == nil {
+			made = got.NewVersion
+		}
+		return got, err
+	})
+	return r.changed(op, w.call, err, made) && r.awaitActive(k, key, made)
 }
 
 // revoke ends a key.
