@@ -320,10 +320,11 @@ func (r *trial) unaudited(t *testing.T) (found []string) {
 		}
 		held[a.node][a.request] = true
 	}
+	since := client.Query(wire.QuerySince, r.since.Add(-time.Second).UTC().Format(time.RFC3339))
 	for _, n := range r.c.nodes {
 		want := held[n.name]
 		err := client.All(func(page ...client.Option) (wire.List[wire.AuditRecord], error) {
-			return r.c.admin.Audit(ctx(t), append(page, client.At(n.api))...)
+			return r.c.admin.Audit(ctx(t), append(page, client.At(n.api), since)...)
 		}, func(a wire.AuditRecord) error {
 			if a.Kind == string(audit.SignIntent) {
 				delete(want, a.RequestID)

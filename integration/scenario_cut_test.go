@@ -183,7 +183,7 @@ func fiveAtOnce(s *stage) {
 	var keys []string
 	for i := range 5 {
 		key := fmt.Sprintf("%s-%x-%d", s.key, s.random.Uint32(), i)
-		s.c.createKey(key, "")
+		s.createKey(key, "")
 		keys = append(keys, key)
 	}
 	s.c.net.Apart(hosts(other), hosts(s.c.others(other)...))

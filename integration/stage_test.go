@@ -57,9 +57,9 @@ type scenario struct {
 func (c *lab) enter(random *rand.Rand, l traffic) *stage {
 	c.t.Helper()
 	s := &stage{t: c.t, c: c, random: random, key: fmt.Sprintf("stage-%x", random.Uint32())}
-	c.createKey(s.key, "")
 	s.r = c.try(random, l)
 	c.t.Cleanup(s.r.end) // also when a scenario ends the test
+	s.createKey(s.key, "")
 	for _, n := range c.nodes {
 		eventually(c.t, 60*time.Second, n.name+" signs for the callers", func() string {
 			if !s.r.signedBy(n.name) {
@@ -172,6 +172,13 @@ func (s *stage) suspend(not ...*node) (*withdrawal, time.Duration) {
 	return s.suspendKey(s.key, wire.Fenced, not...)
 }
 
+// createKey makes a key for a scenario, which waits until it signs.
+func (s *stage) createKey(key, policy string) {
+	call := mono()
+	s.c.createKey(key, policy)
+	s.r.add(keyOp{key: key, verb: "create"}, keyAnswer{}, call, mono())
+}
+
 func (s *stage) suspendKey(key, level string, not ...*node) (*withdrawal, time.Duration) {
 	k := s.c.clientWith(func(cfg *client.Config) { cfg.Timeout, cfg.AttemptTimeout = 15*time.Second, 2*time.Second }, s.c.others(not...)...)
 	defer k.Close()
@@ -180,7 +187,7 @@ func (s *stage) suspendKey(key, level string, not ...*node) (*withdrawal, time.D
 	err := s.r.take(w, level, func(ctx context.Context, o ...client.Option) (*wire.Operation, error) {
 		return k.Suspend(ctx, key, wire.VersionVerb{Version: 1}, o...)
 	})
-	if err != nil {
+	if !s.r.changed(keyOp{key: key, verb: "suspend", version: 1}, w.call, err, 0) {
 		s.t.Logf("suspend %s: %v", key, err)
 	}
 	return w, time.Since(began)
@@ -192,7 +199,9 @@ func (s *stage) restore() { s.restoreKey(s.key) }
 func (s *stage) restoreKey(key string) {
 	s.t.Helper()
 	eventually(s.t, 30*time.Second, key+" is resumed", func() string {
-		op, err := s.c.admin.Resume(ctx(s.t), key, wire.VersionVerb{Version: 1})
+		call := mono()
+		op, err := s.c.admin.Resume(context.Background(), key, wire.VersionVerb{Version: 1})
+		s.r.changed(keyOp{key: key, verb: "resume", version: 1}, call, err, 0)
 		switch {
 		case wire.CodeOf(err) == wire.IllegalTransition:
 			return ""

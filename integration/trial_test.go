@@ -21,7 +21,8 @@ type trial struct {
 	nodes  []*node // when it began
 	ctx    context.Context
 	cancel context.CancelFunc
-	began  int64 // mono: what nodes recorded before belongs to others
+	began  int64     // mono: what nodes recorded before belongs to others
+	since  time.Time // wall clock then
 	wg     sync.WaitGroup
 
 	mu          sync.Mutex // owns the rest
@@ -50,7 +51,7 @@ var usual = traffic{slots: 2, every: 150 * time.Millisecond, think: 30 * time.Mi
 // try starts the callers.
 func (c *lab) try(random *rand.Rand, l traffic) *trial {
 	ctx, cancel := context.WithCancel(context.Background())
-	r := &trial{c: c, nodes: slices.Clone(c.nodes), ctx: ctx, cancel: cancel, began: mono(), current: make([]string, l.slots), refused: map[string]int{}, strict: map[string]bool{}}
+	r := &trial{c: c, nodes: slices.Clone(c.nodes), ctx: ctx, cancel: cancel, began: mono(), since: time.Now(), current: make([]string, l.slots), refused: map[string]int{}, strict: map[string]bool{}}
 	seed := func() *rand.Rand { return rand.New(rand.NewPCG(random.Uint64(), 0)) }
 	for slot := range l.slots {
 		own := seed()
@@ -163,5 +164,11 @@ func (r *trial) report(t *testing.T) {
 		}
 		kinds[w.what+" "+state]++
 	}
-	t.Logf("%d withdrawals %v; %d signatures accepted; %d answers; refused: %v", len(r.withdrawals), kinds, len(r.accepted), len(r.answers), r.refused)
+	strict := 0
+	for _, a := range r.accepted {
+		if a.strict {
+			strict++
+		}
+	}
+	t.Logf("%d withdrawals %v; %d signatures accepted, %d of them strict; %d answers; refused: %v", len(r.withdrawals), kinds, len(r.accepted), strict, len(r.answers), r.refused)
 }
