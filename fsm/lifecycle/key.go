@@ -41,6 +41,7 @@ type Key struct {
 	Newest        uint64    `cbor:"15,keyasint"`           // number of the newest version
 	Created       Origin    `cbor:"16,keyasint"`
 	Pause         *Pause    `cbor:"20,keyasint,omitempty"` // the plan waits for somebody to resume it; nil = it goes on
+	StrictAt      Instant   `cbor:"21,keyasint,omitempty"` // the policy asks for a record of each signature since; 0 = it does not, or nobody noted when it began
 }
 
 // Revocation says why and since when a version or instance is not to be trusted.

@@ -12,9 +12,12 @@ import (
 // larger request it has the number and the digest of them all.
 const maxLeafItems = 64
 
+// leafRecorded is the kind of their leaves.
+const leafRecorded = "signature.recorded"
+
 // recordSignatures judges each request by itself and writes a leaf for each that may
-// go on. It reads a handful of rows and writes none: it runs for every signature of
-// a strict key.
+// go on, and where to find it for each of its signatures. It reads a handful of hot
+// rows and writes none: it runs for every signature of a strict key.
 func (x *tx) recordSignatures(c *command.RecordSignatures) Outcome {
 	node := x.node(c.Node)
 	groups := make([]GroupOutcome, len(c.Groups))
@@ -24,6 +27,7 @@ func (x *tx) recordSignatures(c *command.RecordSignatures) Outcome {
 			groups[i] = GroupOutcome{Code: o.Code, Detail: o.Detail}
 			continue
 		}
+		x.noteRecorded(g.Items)
 		x.record(signatureLeaf(c.Node, g))
 	}
 	return Outcome{Groups: groups}
@@ -35,7 +39,7 @@ func signatureLeaf(node lifecycle.NodeID, g *command.SignatureGroup) Leaf {
 		h.Write(it.TBS)
 		h.Write(it.Sig)
 	}
-	return Leaf{Kind: "signature.recorded", Actor: g.Principal, RequestID: g.RequestID, Key: g.Key, Version: g.Version, KID: g.KID, Node: node,
+	return Leaf{Kind: leafRecorded, Actor: g.Principal, RequestID: g.RequestID, Key: g.Key, Version: g.Version, KID: g.KID, Node: node,
 		Count: len(g.Items), Digest: hex.EncodeToString(h.Sum(nil)), Items: g.Items[:min(len(g.Items), maxLeafItems)]}
 }
 
