@@ -243,7 +243,15 @@ func listAffected(s *session) error {
 	if err != nil {
 		return err
 	}
-	return s.showCertificates(l)
+	v := view{value: l, wide: 7, head: []string{"SERIAL", "NAMES", "REQUESTER", "UNTIL", "ISSUE AGAIN BY", "STATUS", "SUCCESSOR", "PROFILE"}}
+	for _, c := range l.Items {
+		by := "-"
+		if c.Reissue != nil {
+			by = when(c.Reissue.By)
+		}
+		v.add(c.Serial, c.Serial, certNames(&c), c.Requester, when(c.NotAfter), by, c.Status, orDash(c.ReplacedBy), c.Profile)
+	}
+	return s.showPage(v, l.Next)
 }
 
 func profileCommand() *cli.Command {

@@ -167,6 +167,7 @@ type Certificate struct {
 	Issued            CertIssued      `json:"issued"`
 	Replaces          string          `json:"replaces,omitempty"`
 	ReplacedBy        string          `json:"replaced_by,omitempty"`
+	Reissue           *Reissue        `json:"reissue,omitempty"` // issuer affected: null when it has a successor
 	PEM               string          `json:"pem,omitempty"`
 	ChainPEM          string          `json:"chain_pem,omitempty"`
 	Position          *Position       `json:"position,omitempty"`
