@@ -58,12 +58,12 @@ func (x *tx) mayUse(node *lifecycle.Node, key lifecycle.KeyID, version uint64, k
 	if o := x.nodeSigns(node, key, name); !o.OK() {
 		return o
 	}
-	_, v, o := x.find(key, version)
+	k, v, o := x.find(key, version)
 	if !o.OK() {
 		return o
 	}
 	if v.State != lifecycle.Active {
-		return refuse(notActive(v), name, "the version is %s since %s", v.State, v.SinceAt)
+		return x.signsNoMore(k, v)
 	}
 	i := x.instance(key, version, node.ID)
 	if i == nil || i.KID != kid || !i.MaySign(v) {
@@ -104,6 +104,21 @@ func (x *tx) calls(principal, token string, key lifecycle.KeyID) Outcome {
 		}
 	}
 	return refuse(Denied, principal, "the principal has not the role signer on key %s", key)
+}
+
+// signsNoMore refuses a use that was admitted with a version that does not sign any more.
+// Where another one signs, or will in a moment, the caller is told to ask again, as
+// everybody is who asks now.
+func (x *tx) signsNoMore(k *lifecycle.Key, v *lifecycle.Version) Outcome {
+	name := subject(k.ID, v.Number)
+	newest := x.version(k.ID, k.Newest)
+	switch {
+	case k.Active > v.Number:
+		return refuse(Conflict, name, "the key changed to version %d while this one was used: ask again", k.Active)
+	case newest.Number > v.Number && newest.Emergency && newest.State == lifecycle.PreActivation:
+		return refuse(BeingReplaced, name, "the key was replaced at %s and version %d is being made: ask again in a moment", newest.Created.At, newest.Number)
+	}
+	return refuse(notActive(v), name, "the version is %s since %s", v.State, v.SinceAt)
 }
 
 // notActive is the code for a version that cannot sign.
