@@ -130,6 +130,18 @@ func (v *Version) MayUphold() bool {
 	return (v.State == Active || v.State == Deactivated) && !v.Distrusts()
 }
 
+// MayIntroduce reports whether the version may sign what makes it known to whoever is
+// to certify it: a certificate request, a root's own certificate. It may before it is
+// active, because it shall not be active without.
+func (v *Version) MayIntroduce() bool {
+	return v.InTrustSet() && (v.State == PreActivation || v.State == Active || v.State == Deactivated)
+}
+
+// MayIntroduce reports whether the instance may do so, with v its version.
+func (i *Instance) MayIntroduce(v *Version) bool {
+	return v.MayIntroduce() && i.Condition == Ready && i.InTrustSet(v)
+}
+
 // MayUphold reports whether the instance may do so, with v its version.
 func (i *Instance) MayUphold(v *Version) bool {
 	return v.MayUphold() && i.Condition == Ready && i.AdmittedAt != 0
