@@ -46,7 +46,7 @@ func signatureLeaf(node lifecycle.NodeID, g *command.SignatureGroup) Leaf {
 // maySign looks again at everything the log knows of a request's right to sign.
 func (x *tx) maySign(node *lifecycle.Node, g *command.SignatureGroup) Outcome {
 	if o := x.mayUse(node, g.Key, g.Version, g.KID); !o.OK() {
-		return o
+		return x.succeeded(g.Key, g.Version, o)
 	}
 	return x.calls(g.Principal, g.TokenID, g.Key)
 }
@@ -58,12 +58,12 @@ func (x *tx) mayUse(node *lifecycle.Node, key lifecycle.KeyID, version uint64, k
 	if o := x.nodeSigns(node, key, name); !o.OK() {
 		return o
 	}
-	k, v, o := x.find(key, version)
+	_, v, o := x.find(key, version)
 	if !o.OK() {
 		return o
 	}
 	if v.State != lifecycle.Active {
-		return x.signsNoMore(k, v)
+		return refuse(notActive(v), name, "the version is %s since %s", v.State, v.SinceAt)
 	}
 	i := x.instance(key, version, node.ID)
 	if i == nil || i.KID != kid || !i.MaySign(v) {
@@ -106,19 +106,22 @@ func (x *tx) calls(principal, token string, key lifecycle.KeyID) Outcome {
 	return refuse(Denied, principal, "the principal has not the role signer on key %s", key)
 }
 
-// signsNoMore refuses a use that was admitted with a version that does not sign any more.
-// Where another one signs, or will in a moment, the caller is told to ask again, as
-// everybody is who asks now.
-func (x *tx) signsNoMore(k *lifecycle.Key, v *lifecycle.Version) Outcome {
-	name := subject(k.ID, v.Number)
+// succeeded is the refusal of a use whose version signs no more because another one
+// does, or will in a moment: the caller is told to ask again, as everybody is who asks
+// now. Any other refusal stays as it is.
+func (x *tx) succeeded(key lifecycle.KeyID, version uint64, o Outcome) Outcome {
+	k, v, found := x.find(key, version)
+	if !found.OK() || v.State == lifecycle.Active {
+		return o
+	}
 	newest := x.version(k.ID, k.Newest)
 	switch {
-	case k.Active > v.Number:
-		return refuse(Conflict, name, "the key changed to version %d while this one was used: ask again", k.Active)
-	case newest.Number > v.Number && newest.Emergency && newest.State == lifecycle.PreActivation:
-		return refuse(BeingReplaced, name, "the key was replaced at %s and version %d is being made: ask again in a moment", newest.Created.At, newest.Number)
+	case k.Active > version:
+		return refuse(Conflict, o.Subject, "the key changed to version %d while this one was used: ask again", k.Active)
+	case newest.Number > version && newest.Emergency && newest.State == lifecycle.PreActivation:
+		return refuse(BeingReplaced, o.Subject, "the key was replaced at %s and version %d is being made: ask again in a moment", newest.Created.At, newest.Number)
 	}
-	return refuse(notActive(v), name, "the version is %s since %s", v.State, v.SinceAt)
+	return o
 }
 
 // notActive is the code for a version that cannot sign.
