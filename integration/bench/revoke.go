@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -221,7 +222,7 @@ func (b *bench) watch(w *town, watchers []*watcher, serial string) (float64, err
 // until asks until the certificate is revoked.
 func (o *watcher) until(q *question, serial string, start time.Time) (time.Duration, error) {
 	t := o.town.public(o.node)
-	request := t.request("GET", wire.Path(wire.PathCertStatus, serial), "")
+	request := t.request("GET", strings.Replace(wire.PathCertStatus, "{serial}", serial, 1), "")
 	revoked := func() bool { return bytes.Contains(o.body, []byte(`"status":"revoked"`)) }
 	if o.ocsp {
 		request, revoked = q.post(t, nil), func() bool { return q.revoked(o.body) }
