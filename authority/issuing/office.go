@@ -87,7 +87,7 @@ type recorded struct {
 const (
 	entryCertificates = 128
 	entryBytes        = 128 << 10
-	flights           = 1 // more would be on their way sooner, with fewer certificates each
+	flights           = 1   // more would be on their way sooner, with fewer certificates each
 	announcedBytes    = 512 // of an item beside its names
 )
 
