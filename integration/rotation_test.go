@@ -36,7 +36,7 @@ func (r *relyingParty) verify(token string) error {
 			return err
 		}
 	}
-	sig, err := jose.ParseSignedCompact(token, []jose.SignatureAlgorithm{jose.ES256})
+	sig, err := jose.ParseSignedCompact(token, []jose.SignatureAlgorithm{jose.ES256, jose.PS256, jose.EdDSA})
 	if err != nil {
 		return fmt.Errorf("parse a token: %w", err)
 	}

@@ -69,14 +69,19 @@ func (d *devCluster) path(elem ...string) string {
 	return filepath.Join(append([]string{d.dir}, elem...)...)
 }
 
-// addr is the API of node i, from 1.
-func (d *devCluster) addr(i int) string {
+// addr is the API of node i, from 1; public, where it publishes.
+func (d *devCluster) addr(i int) string   { return strings.Split(d.value("CHANCERY_ADDRS"), ",")[i-1] }
+func (d *devCluster) public(i int) string { return strings.Split(d.value("CHANCERY_PUBLIC"), ",")[i-1] }
+
+// value is what the env file sets a variable to.
+func (d *devCluster) value(variable string) string {
+	d.t.Helper()
 	for _, e := range d.env {
-		if v, ok := strings.CutPrefix(e, "CHANCERY_ADDRS="); ok {
-			return strings.Split(v, ",")[i-1]
+		if v, ok := strings.CutPrefix(e, variable+"="); ok {
+			return v
 		}
 	}
-	d.t.Fatal("the env file names no addresses")
+	d.t.Fatalf("the env file does not set %s", variable)
 	return ""
 }
 

@@ -71,7 +71,8 @@ func (c *Cluster) process(word string) (*process, error) {
 	return c.nodes[n-1], nil
 }
 
-// Control tells the cluster that runs in dir what to do.
+// Control tells the cluster that runs in dir what to do. After "stop" it returns when no
+// node runs any more.
 func Control(dir string, words ...string) error {
 	conn, err := net.DialTimeout("unix", filepath.Join(dir, "control.sock"), 5*time.Second)
 	if err != nil {
@@ -91,7 +92,20 @@ func Control(dir string, words ...string) error {
 	if reply = strings.TrimSpace(reply); reply != "ok" {
 		return errors.New(reply)
 	}
+	if words[0] == "stop" {
+		return awaitEnd(filepath.Join(dir, "control.sock"))
+	}
 	return nil
+}
+
+// awaitEnd waits until the socket is gone, which is the last that a cluster removes.
+func awaitEnd(socket string) error {
+	for deadline := time.Now().Add(controlTimeout); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		if _, err := os.Lstat(socket); errors.Is(err, os.ErrNotExist) {
+			return nil
+		}
+	}
+	return fmt.Errorf("the nodes have not ended within %v: see their logs", controlTimeout)
 }
 
 // listenControl takes the socket; a second cluster in one directory is refused.
