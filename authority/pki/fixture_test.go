@@ -105,24 +105,10 @@ func (c *testCA) sign(t testing.TB, d *Draft) *x509.Certificate {
 
 func finish(t testing.TB, d *Draft, key crypto.Signer, alg lifecycle.Algorithm) *x509.Certificate {
 	t.Helper()
-	der, err := d.Assemble(signWith(t, key, alg, d.TBS))
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return cert
-}
-
-// signWith signs as a key store does.
-func signWith(t testing.TB, key crypto.Signer, alg lifecycle.Algorithm, tbs []byte) []byte {
-	t.Helper()
-	in, opts := tbs, crypto.SignerOpts(crypto.Hash(0))
+	in, opts := d.TBS, crypto.SignerOpts(crypto.Hash(0))
 	if h := map[lifecycle.Hash]crypto.Hash{lifecycle.SHA256: crypto.SHA256, lifecycle.SHA384: crypto.SHA384}[alg.Hash()]; h != 0 {
 		sum := h.New()
-		sum.Write(tbs)
+		sum.Write(d.TBS)
 		in, opts = sum.Sum(nil), h
 	}
 	if alg == lifecycle.PS256 {
@@ -135,7 +121,15 @@ func signWith(t testing.TB, key crypto.Signer, alg lifecycle.Algorithm, tbs []by
 	if err := hsm.VerifySignature(alg, spkiOf(t, key.Public()), in, sig); err != nil {
 		t.Fatal(err)
 	}
-	return sig
+	der, err := d.Assemble(sig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cert
 }
 
 // newRoot makes a root and newIssuing an issuing CA below one, both through drafts.
