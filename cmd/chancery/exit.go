@@ -94,6 +94,7 @@ func describe(err error) cliError {
 		epoch   *client.EpochChanged
 		refused *wire.Error
 		special *coded
+		kept    *keptKey
 	)
 	out := cliError{Code: "failed", Message: err.Error(), Exit: exitRefused, RequestID: client.RequestIDOf(err)}
 	switch {
@@ -137,6 +138,9 @@ func describe(err error) cliError {
 		}
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		out.Code, out.Exit, out.Retryable = "timed_out", exitUnavailable, true
+	}
+	if errors.As(err, &kept) {
+		out.Hint, out.RequestID = kept.hint(), kept.requestID
 	}
 	return out
 }

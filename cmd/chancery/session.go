@@ -111,9 +111,14 @@ func (s *session) publics() []string {
 	return splitAddrs(os.Getenv("CHANCERY_PUBLIC"))
 }
 
+// givenRequestID is the id of the request that is repeated, "" when it is a new one.
+func (s *session) givenRequestID() string {
+	return firstOf(s.String("request-id"), os.Getenv("CHANCERY_REQUEST_ID"))
+}
+
 // changes are the options of a change: its request id, --plan and --break-glass.
 func (s *session) changes(more ...client.Option) []client.Option {
-	if id := firstOf(s.String("request-id"), os.Getenv("CHANCERY_REQUEST_ID")); id != "" {
+	if id := s.givenRequestID(); id != "" {
 		more = append(more, client.WithRequestID(id))
 	}
 	if s.Bool("plan") {
