@@ -26,21 +26,22 @@ const (
 	AnyCaller          Code = "any_caller"
 )
 
-// What the controls are called, each by its document and number.
+// What the controls are called, each by its document and number, with the title that it
+// has there or the gist of it. Tenets of SP 800-207 are counted as in its section 2.1.
 const (
-	owaspOffboarding = "OWASP NHI Top 10 2025: NHI1 Improper Offboarding"
-	owaspLeakage     = "OWASP NHI Top 10 2025: NHI2 Secret Leakage"
-	owaspOverPriv    = "OWASP NHI Top 10 2025: NHI5 Overprivileged NHI"
-	owaspLongLived   = "OWASP NHI Top 10 2025: NHI7 Long-Lived Secrets"
-	owaspHuman       = "OWASP NHI Top 10 2025: NHI10 Human Use of NHI"
+	owaspOffboarding = "OWASP NHI Top 10: NHI1:2025 Improper Offboarding"
+	owaspLeakage     = "OWASP NHI Top 10: NHI2:2025 Secret Leakage"
+	owaspOverPriv    = "OWASP NHI Top 10: NHI5:2025 Overprivileged NHI"
+	owaspLongLived   = "OWASP NHI Top 10: NHI7:2025 Long-Lived Secrets"
+	owaspHuman       = "OWASP NHI Top 10: NHI10:2025 Human Use of NHI"
 	csfManaged       = "NIST CSF 2.0: PR.AA-01 identities and credentials are managed"
 	csfAssertions    = "NIST CSF 2.0: PR.AA-04 identity assertions are protected, conveyed and verified"
 	csfPermissions   = "NIST CSF 2.0: PR.AA-05 permissions are defined, managed, enforced and reviewed"
 	keyPeriods       = "NIST SP 800-57 Part 1 Rev. 5: 5.3 cryptoperiods"
-	keyChange        = "NIST SP 800-57 Part 1 Rev. 5: 8.2.3 key change"
+	keyChange        = "NIST SP 800-57 Part 1 Rev. 5: 8.2.3 key change function"
 	keyStates        = "NIST SP 800-57 Part 1 Rev. 5: 7 key states and transitions"
 	keyDeregister    = "NIST SP 800-57 Part 1 Rev. 5: 8.3 post-operational phase"
-	keyProtection    = "NIST SP 800-57 Part 1 Rev. 5: 6.2 protection of keying material"
+	keyProtection    = "NIST SP 800-57 Part 1 Rev. 5: 6.2 protection mechanisms"
 	zeroPosture      = "NIST SP 800-207: 2.1 tenet 5, the posture of all assets is monitored"
 	zeroEnforced     = "NIST SP 800-207: 2.1 tenet 6, authorization is dynamic and enforced before access"
 )
@@ -54,28 +55,39 @@ const (
 	Notice  Severity = "notice"  // somebody should know
 )
 
+// Subject is what a finding is about, and so who looks for it.
+type Subject string
+
+// Subjects.
+const (
+	AboutKey       Subject = "key"       // Keys
+	AboutInstance  Subject = "instance"  // Instance
+	AboutDependent Subject = "dependent" // Dependents
+)
+
 // Kinds describes every kind of finding, in the order of reports.
 var Kinds = []struct {
 	Code     Code
 	Severity Severity
+	About    Subject
 	Meaning  string
 	Controls []string
 }{
-	{RotationOverdue, Warning, "the active version is older than its policy allows", []string{owaspLongLived, csfManaged, keyPeriods, zeroPosture}},
-	{NeverRotated, Notice, "the first version is still the one that signs, a year after it was made", []string{owaspLongLived, csfManaged, keyPeriods}},
-	{NoRotationPeriod, Notice, "the policy says neither how often the key is rotated nor how old a version may become", []string{owaspLongLived, keyPeriods}},
-	{RotationPaused, Notice, "somebody holds the plan", []string{keyChange, csfManaged}},
-	{RotationWaits, Notice, "the next version is published, its lead has passed, and required consumers have not confirmed it", []string{keyChange, csfAssertions}},
-	{NoActiveVersion, Warning, "nothing signs with the key, and it has not ended", []string{keyStates, csfManaged}},
-	{NoOwner, Warning, "nobody answers for the key: its owner is empty or a principal that was revoked", []string{owaspOffboarding, csfManaged}},
-	{PurposeExpired, Warning, "nobody has confirmed in time why the key exists", []string{owaspOffboarding, csfManaged, csfPermissions, keyDeregister}},
-	{Unused, Notice, "the active version has signed nothing for 90 days", []string{owaspOffboarding, csfManaged, keyDeregister}},
-	{Extractable, Warning, "the key store can give the private key away", []string{owaspLeakage, keyProtection}},
-	{InstanceLost, Warning, "a node has lost its key pair of the version", []string{keyStates, zeroPosture}},
-	{AttributesUnknown, Notice, "the key store does not say how the private key is protected", []string{keyProtection, zeroPosture}},
-	{ConfirmationLapsed, Warning, "a required consumer has stopped confirming what it trusts", []string{csfAssertions, zeroPosture}},
-	{HumanCaller, Notice, "a person may sign with the key", []string{owaspHuman, csfPermissions, zeroEnforced}},
-	{AnyCaller, Notice, "the policy names no callers: every signer of the key's name may sign", []string{owaspOverPriv, csfPermissions, zeroEnforced}},
+	{RotationOverdue, Warning, AboutKey, "the active version is older than its policy allows", []string{owaspLongLived, csfManaged, keyPeriods, zeroPosture}},
+	{NeverRotated, Notice, AboutKey, "the first version is still the one that signs, a year after it was made", []string{owaspLongLived, csfManaged, keyPeriods}},
+	{NoRotationPeriod, Notice, AboutKey, "the policy says neither how often the key is rotated nor how old a version may become", []string{owaspLongLived, keyPeriods}},
+	{RotationPaused, Notice, AboutKey, "somebody holds the plan", []string{keyChange, csfManaged}},
+	{RotationWaits, Notice, AboutKey, "the next version is published, its lead has passed, and required consumers have not confirmed it", []string{keyChange, csfAssertions}},
+	{NoActiveVersion, Warning, AboutKey, "nothing signs with the key, and it has not ended", []string{keyStates, csfManaged}},
+	{NoOwner, Warning, AboutKey, "nobody answers for the key: its owner is empty or a principal that was revoked", []string{owaspOffboarding, csfManaged}},
+	{PurposeExpired, Warning, AboutKey, "nobody has confirmed in time why the key exists", []string{owaspOffboarding, csfManaged, csfPermissions, keyDeregister}},
+	{Unused, Notice, AboutKey, "the active version has signed nothing for 90 days", []string{owaspOffboarding, csfManaged, keyDeregister}},
+	{Extractable, Warning, AboutInstance, "the key store can give the private key away", []string{owaspLeakage, keyProtection}},
+	{InstanceLost, Warning, AboutInstance, "a node has lost its key pair of the version", []string{keyStates, zeroPosture}},
+	{AttributesUnknown, Notice, AboutInstance, "the key store does not say how the private key is protected", []string{keyProtection, zeroPosture}},
+	{ConfirmationLapsed, Warning, AboutDependent, "a required consumer has stopped confirming what it trusts", []string{csfAssertions, zeroPosture}},
+	{HumanCaller, Notice, AboutDependent, "a person may sign with the key", []string{owaspHuman, csfPermissions, zeroEnforced}},
+	{AnyCaller, Notice, AboutDependent, "the policy names no callers: every signer of the key's name may sign", []string{owaspOverPriv, csfPermissions, zeroEnforced}},
 }
 
 // Finding is one thing that somebody should look at.

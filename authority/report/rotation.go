@@ -61,6 +61,20 @@ func Total(v *state.View, now lifecycle.Instant) Totals {
 	return t
 }
 
+// Instances looks at how every key pair is kept, and counts by what was found.
+func Instances(v *state.View) map[Code]int {
+	found := map[Code]int{}
+	v.EachInstance(func(i *lifecycle.Instance) bool {
+		if ver := v.Version(i.Key, i.Version); ver != nil {
+			for _, f := range Instance(ver, i) {
+				found[f.Code]++
+			}
+		}
+		return true
+	})
+	return found
+}
+
 func (t *Totals) add(r *KeyReport) {
 	if r.Ended {
 		t.Ended++

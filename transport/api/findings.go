@@ -60,6 +60,9 @@ func (c *call) rotationReport() (any, error) {
 		t := report.Total(c.snap.View, now)
 		out.Totals = &wire.RotationTotals{Keys: t.Keys, Ended: t.Ended, WithinPolicy: t.WithinPolicy, WithinPolicyPerc: float64(t.ShareWithinPolicy()) / 10, Findings: map[string]int{}}
 		for _, k := range report.Kinds {
+			if k.About != report.AboutKey {
+				continue // not looked for here: a zero would not be true
+			}
 			out.Totals.Findings[string(k.Code)] = t.ByCode[k.Code]
 		}
 	}
