@@ -85,7 +85,7 @@ func (s *Service) ImportCACert(ctx context.Context, req Request, name string, de
 		if err != nil {
 			return nil, nil, err
 		}
-		cert, err := pki.CheckImported(der, i.SPKI, s.Now())
+		cert, err := pki.CheckImported(der, i.SPKI, &is.IssuerTerms, s.Now())
 		if err != nil {
 			return nil, nil, refuse("invalid", "chancery issuer csr "+name, "%v", err)
 		}

@@ -28,6 +28,16 @@ func (c *Client) SetIssuer(ctx context.Context, name string, t wire.IssuerTerms,
 	return c.operate(ctx, wire.PathIssuerTerms, name, t, opts)
 }
 
+// RequestCACert has a node sign the certificate request of its instance of an external
+// issuer: name the node with At, or whichever answers does it for its own.
+func (c *Client) RequestCACert(ctx context.Context, issuer string, r wire.RequestCACert, opts ...Option) (*wire.CACertRequest, error) {
+	out := new(wire.CACertRequest)
+	if err := c.mutate(ctx, http.MethodPost, wire.Path(wire.PathIssuerRequest, issuer), r, out, opts); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // ImportCACert brings the CA certificate of an external issuer's instance.
 func (c *Client) ImportCACert(ctx context.Context, name string, cert wire.ImportCACert, opts ...Option) (*wire.Operation, error) {
 	return c.operate(ctx, wire.PathImportCACert, name, cert, opts)

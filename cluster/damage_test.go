@@ -78,6 +78,18 @@ func TestHungDiskEndsTheProcess(t *testing.T) {
 	}
 }
 
+// replaceServer does what the authority does when a node reports a new incarnation, in
+// its order: out of Raft, the new number into the state, and in again.
+func (l *lab) replaceServer(m *member, old raft.ServerID) {
+	l.t.Helper()
+	l.eventually("the old server is out", func() bool {
+		return l.leader().node.Load().RemoveServer(l.t.Context(), string(old)) == nil
+	})
+	l.updateIncarnation(m)
+	l.addServer(m, l.others(m)...)
+	m.seeds = l.leader().node.Load().Members()
+}
+
 // TestRebuild: a node that lost its log comes back as a new server without a vote,
 // and nothing can come back as the old one.
 func TestRebuild(t *testing.T) {
@@ -92,14 +104,7 @@ func TestRebuild(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// In the order of the authority's rebuild: out of Raft, the new number into the
-	// state, and in again.
-	l.eventually("the old server is out", func() bool {
-		return l.leader().node.Load().RemoveServer(t.Context(), string(old)) == nil
-	})
-	l.updateIncarnation(m)
-	l.addServer(m, l.others(m)...)
-	m.seeds = l.leader().node.Load().Members()
+	l.replaceServer(m, old)
 	m.start()
 	l.awaitRow(token, m)
 	n := m.node.Load()

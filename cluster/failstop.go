@@ -24,6 +24,9 @@ var (
 	errDisk    = errors.New("check the disk under data_dir, then start the node again; if it stops once more run: chancery node rebuild")
 )
 
+// exitStartOver is EX_TEMPFAIL of sysexits(3): a supervisor starts the node again.
+const exitStartOver = 75
+
 // failStop ends the process at the first damage. Where its hook returns, as in
 // tests, everything that asks it afterwards is refused, so that nothing read or
 // half written gets further.
@@ -48,6 +51,8 @@ func Exit(log *slog.Logger) func(reason error) {
 // it is 0 for the state machine's own.
 func announce(log *slog.Logger, reason error) (code int) {
 	switch {
+	case errors.Is(reason, errStartOver):
+		code = exitStartOver
 	case errors.Is(reason, errRebuild), errors.Is(reason, ErrStuck):
 		code = fsm.ExitUntrusted
 	case errors.Is(reason, errDisk):

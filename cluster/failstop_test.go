@@ -19,7 +19,8 @@ func TestExitCodes(t *testing.T) {
 		says   string
 	}{
 		"damaged log":   {fmt.Errorf("read raft entry: %w: %w", ErrEntryDigest, errRebuild), fsm.ExitUntrusted, "node rebuild"},
-		"livelock":      {fmt.Errorf("%w (4 installs)", ErrStuck), fsm.ExitUntrusted, "node rebuild"},
+		"livelock":      {fmt.Errorf("%w: %w", ErrStuck, errStartOver), exitStartOver, "start it again"},
+		"once more":     {fmt.Errorf("%w: run: chancery node rebuild", ErrStuck), fsm.ExitUntrusted, "node rebuild"},
 		"failed write":  {fmt.Errorf("write raft entries: input/output error: %w", errDisk), fsm.ExitStorage, "disk"},
 		"state machine": {errors.New("anything else"), 0, ""},
 	} {

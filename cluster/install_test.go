@@ -8,6 +8,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/chancery-project/chancery/cluster/disk"
 	"github.com/chancery-project/chancery/fsm/command"
 	"github.com/chancery-project/chancery/fsm/lifecycle"
 )
@@ -149,9 +150,10 @@ func TestSnapshotInstallDuringAFence(t *testing.T) {
 }
 
 // TestFruitlessInstallsStopTheNode sends one snapshot after another to a follower,
-// as the leader of a livelock would, over the leader's own transport.
+// as the leader of a livelock would, over the leader's own transport. The follower
+// stops, and its next start is that of a new server with nothing in it.
 func TestFruitlessInstallsStopTheNode(t *testing.T) {
-	l := newCluster(t, 2)
+	l := newCluster(t, 3)
 	leader := l.leader()
 	f := l.others(leader)[0]
 	install := func() error {
@@ -200,15 +202,30 @@ func TestFruitlessInstallsStopTheNode(t *testing.T) {
 		t.Error("the last one was taken")
 	}
 	l.eventually("it stops", func() bool { return f.why() != nil })
-	if why := f.why(); !errors.Is(why, ErrStuck) || !strings.Contains(why.Error(), "chancery node rebuild") {
+	if why := f.why(); !errors.Is(why, ErrStuck) || !errors.Is(why, errStartOver) {
 		t.Errorf("it stopped because of %v", why)
+	}
+	old := f.node.Load().serverID
+	f.stop()
+	f.open()
+	if now := serverID(f.id, f.dir.Incarnation()); now == old {
+		t.Fatal("it comes back as the server that it was")
+	}
+	l.replaceServer(f, old)
+	f.start()
+	l.awaitRow(token, f)
+	servers, err := l.leader().node.Load().Servers()
+	if voter, ok := servers[string(f.node.Load().serverID)]; err != nil || !ok || voter {
+		t.Errorf("servers %v, it is %s, %v", servers, f.node.Load().serverID, err)
 	}
 }
 
+// TestFailedInstallsCount: no progress either. A node that has started over before, or
+// cannot write down that it will, asks for a person.
 func TestFailedInstallsCount(t *testing.T) {
 	l := newCluster(t, 1)
 	var why error
-	g := &installGuard{FSM: l.leader().node.Load().fsm, fatal: func(reason error) { why = reason }, drop: func(string) {}}
+	g := &installGuard{FSM: l.leader().node.Load().fsm, fatal: func(reason error) { why = reason }, drop: func(string) {}, forsake: func() error { return disk.ErrSetAside }}
 	for i := range maxFruitlessInstalls + 1 {
 		if why != nil {
 			t.Fatalf("stuck after %d", i)
@@ -217,7 +234,7 @@ func TestFailedInstallsCount(t *testing.T) {
 			t.Fatal("restored from nothing")
 		}
 	}
-	if !errors.Is(why, ErrStuck) {
+	if !errors.Is(why, ErrStuck) || errors.Is(why, errStartOver) || !strings.Contains(why.Error(), "chancery node rebuild") {
 		t.Errorf("stopped because of %v", why)
 	}
 }

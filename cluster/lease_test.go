@@ -181,7 +181,7 @@ func TestFenceRequestsAreChecked(t *testing.T) {
 func TestSnapshotEndsTheLease(t *testing.T) {
 	l := newCluster(t, 1)
 	var dropped []string
-	g := &installGuard{FSM: l.leader().node.Load().fsm, fatal: func(error) {}, drop: func(why string) { dropped = append(dropped, why) }}
+	g := &installGuard{FSM: l.leader().node.Load().fsm, fatal: func(error) {}, drop: func(why string) { dropped = append(dropped, why) }, forsake: func() error { return nil }}
 	if err := g.Restore(io.NopCloser(strings.NewReader("no snapshot"))); err == nil {
 		t.Error("restored from nothing")
 	}

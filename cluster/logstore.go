@@ -75,7 +75,13 @@ func OpenLogStore(path string, opts LogStoreOptions) (*LogStore, error) {
 			},
 			MsgpackUseNewTimeFormat: true,
 		})
-		return err
+		if err != nil {
+			return err
+		}
+		if s.bolt.reserve, err = openReservation(path); err != nil {
+			return errors.Join(err, s.bolt.db.Close())
+		}
+		return nil
 	})
 	switch {
 	case errors.Is(err, bolterrors.ErrTimeout):
@@ -84,13 +90,13 @@ func OpenLogStore(path string, opts LogStoreOptions) (*LogStore, error) {
 		return nil, fmt.Errorf("open raft log %s: %w: if the file is damaged run: chancery node rebuild", path, err)
 	}
 	if s.cache, err = raft.NewLogCache(opts.CacheEntries, s.bolt); err != nil {
-		return nil, errors.Join(fmt.Errorf("open raft log: %w", err), s.bolt.db.Close())
+		return nil, errors.Join(fmt.Errorf("open raft log: %w", err), s.bolt.close())
 	}
 	return s, nil
 }
 
 // Close closes the file. Raft must be shut down.
-func (s *LogStore) Close() error { return s.bolt.db.Close() }
+func (s *LogStore) Close() error { return s.bolt.close() }
 
 // GetLog reads and checks one entry.
 func (s *LogStore) GetLog(index uint64, l *raft.Log) error {

@@ -8,6 +8,7 @@ import (
 	"math/bits"
 	"os"
 	"runtime/debug"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -52,6 +53,9 @@ type boltStore struct {
 	*failStop
 	db       *raftboltdb.BoltStore
 	watchdog *Watchdog
+
+	mu      sync.Mutex // over writes: bbolt's own, which come one at a time anyway, and those of reserve
+	reserve *reservation
 }
 
 func (b *boltStore) call(name string, f func() error) (err error) {
@@ -74,7 +78,13 @@ func (b *boltStore) reading(name, what string, f func() error) error {
 }
 
 func (b *boltStore) writing(name, what string, f func() error) error {
-	return b.write(what, func() error { return b.call(name, f) })
+	return b.write(what, func() error {
+		return b.call(name, func() error {
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			return f()
+		})
+	})
 }
 
 func (b *boltStore) GetLog(index uint64, l *raft.Log) error {
@@ -87,10 +97,23 @@ func (b *boltStore) GetLog(index uint64, l *raft.Log) error {
 	})
 }
 
+// close closes the file. The second descriptor goes last: on some systems the first one
+// to be closed gives bbolt's lock back.
+func (b *boltStore) close() error { return errors.Join(b.db.Close(), b.reserve.file.Close()) }
+
 func (b *boltStore) StoreLog(l *raft.Log) error { return b.StoreLogs([]*raft.Log{l}) }
 
 func (b *boltStore) StoreLogs(logs []*raft.Log) error {
-	return b.writing("StoreLogs", "raft entries", func() error { return b.db.StoreLogs(logs) })
+	return b.writing("StoreLogs", "raft entries", func() error {
+		bytes := 0
+		for _, l := range logs {
+			bytes += len(l.Data) + len(l.Extensions)
+		}
+		if err := b.reserve.spend(bytes); err != nil {
+			return err
+		}
+		return b.db.StoreLogs(logs)
+	})
 }
 
 func (b *boltStore) DeleteRange(first, last uint64) error {

@@ -227,7 +227,7 @@ func (n *Node) open() (err error) {
 	n.holder.Advance(machine.Position().Index) // nobody has passed the gate of this process yet
 	n.transport = StartTransport(TransportConfig{Local: n.serverID, Address: raft.ServerAddress(n.Address), Listener: n.Streams.Listener,
 		Identify: n.Streams.Identify, Dial: n.Streams.Dial, Resolve: n.resolve, Member: n.memberServer, Logger: raftLogger(n.Logger)})
-	n.raft, err = raft.NewRaft(n.raftConfig(), &installGuard{FSM: machine, fatal: n.Fatal, drop: n.holder.Drop}, logs, logs, machine.Snapshots(), n.transport)
+	n.raft, err = raft.NewRaft(n.raftConfig(), &installGuard{FSM: machine, fatal: n.Fatal, drop: n.holder.Drop, forsake: n.Dir.Forsake}, logs, logs, machine.Snapshots(), n.transport)
 	if err != nil {
 		return errors.Join(fmt.Errorf("start raft: %w", err), n.transport.Close())
 	}

@@ -53,6 +53,7 @@ const (
 	ConsumerConfirm Verb = "consumer.confirm" // ask for canaries and confirm; in one's own name only
 
 	IssuerEdit    Verb = "issuer.write"
+	IssuerRequest Verb = "issuer.request" // certificate requests of its instances, for a CA elsewhere
 	ProfileEdit   Verb = "profile.write"
 	CertRead      Verb = "cert.read"       // certificates, issuers and profiles
 	CertRevoke    Verb = "cert.revoke"     // any certificate of the issuer
@@ -70,7 +71,7 @@ var Verbs = []Verb{KeyCreate, KeyRead, KeyRotate, KeyActivate, KeySkip, KeySuspe
 	KeyPolicy, KeyConfirm, KeySign, KeyVerify, StatusRead, LogRead, AuditRead, ReportRead, PrincipalRead, PrincipalEdit, TokenSelf, TokenEdit,
 	NodeRead, NodeEdit, NodeUnseal, ClusterRead, ClusterEdit, SnapshotSave,
 	ConsumerRead, ConsumerEdit, ConsumerWaive, ConsumerConfirm,
-	IssuerEdit, ProfileEdit, CertRead, CertRevoke, CertRevokeOwn, CertRelease,
+	IssuerEdit, IssuerRequest, ProfileEdit, CertRead, CertRevoke, CertRevokeOwn, CertRelease,
 	ProposalRead, ProposalApprove, ProposalWithdraw, ProposalBreak}
 
 // scope says what a verb is about: one key, or the cluster as a whole.
@@ -125,6 +126,7 @@ var rules = map[Verb]rule{
 	ConsumerConfirm: {aboutKey, []lifecycle.Role{lifecycle.ConsumerRole}},
 
 	IssuerEdit:    {aboutKey, []lifecycle.Role{lifecycle.Admin}},
+	IssuerRequest: {aboutKey, []lifecycle.Role{lifecycle.Admin, lifecycle.Operator}},
 	ProfileEdit:   {aboutCluster, []lifecycle.Role{lifecycle.Admin}},
 	CertRead:      {aboutCaller, lifecycle.Roles},
 	CertRevoke:    {aboutKey, []lifecycle.Role{lifecycle.Admin, lifecycle.Operator}},

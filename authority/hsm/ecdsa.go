@@ -1,7 +1,9 @@
 package hsm
 
 import (
+	"crypto/elliptic"
 	"fmt"
+	"math/big"
 
 	"golang.org/x/crypto/cryptobyte"
 	"golang.org/x/crypto/cryptobyte/asn1"
@@ -89,4 +91,20 @@ func appendInteger(der, v []byte) []byte {
 		der = append(der, 0x02, byte(len(v)))
 	}
 	return append(der, v...)
+}
+
+// OtherECDSA is the other signature that everybody can make of an ECDSA signature
+// without the key: s and the group order less s both verify (SEC 1, section 4.1.4).
+func OtherECDSA(alg lifecycle.Algorithm, der []byte) ([]byte, error) {
+	raw, err := RawECDSA(alg, der)
+	if err != nil {
+		return nil, err
+	}
+	order := elliptic.P256().Params().N
+	if alg == lifecycle.ES384 {
+		order = elliptic.P384().Params().N
+	}
+	half := raw[len(raw)/2:]
+	new(big.Int).Mod(new(big.Int).Sub(order, new(big.Int).SetBytes(half)), order).FillBytes(half)
+	return DERFromRaw(raw)
 }

@@ -9,6 +9,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"sync/atomic"
@@ -125,6 +126,22 @@ func (w *world) issuer(name lifecycle.KeyID, kind lifecycle.IssuerKind, parent l
 // activate generates and binds this node's instance of a version, and lets it sign.
 func (w *world) activate(name lifecycle.KeyID, version uint64) *lifecycle.Instance {
 	w.t.Helper()
+	i := w.bind(name, version)
+	w.ledger.Must(w.t, &command.ActivateVersion{Key: name, Version: version, Early: true, Comment: "test"})
+	return w.ledger.View().Instance(name, version, i.Node)
+}
+
+// prepare makes the next version with an instance on this node.
+func (w *world) prepare(name lifecycle.KeyID, version uint64) *lifecycle.Instance {
+	w.t.Helper()
+	w.ledger.Must(w.t, &command.PrepareVersion{Key: name, Version: version,
+		Instances: []command.Intent{{Node: w.ledger.NodeID(), CKAID: ledgertest.CKAID(fmt.Sprint(name, version))}}})
+	return w.bind(name, version)
+}
+
+// bind generates and binds this node's instance of a version.
+func (w *world) bind(name lifecycle.KeyID, version uint64) *lifecycle.Instance {
+	w.t.Helper()
 	i := w.ledger.View().Instance(name, version, w.ledger.NodeID())
 	o, err := w.store.Generate(hsmtest.Context(w.t), hsm.Spec{ID: hsm.ObjectID(i.CKAID), Alg: lifecycle.ES256})
 	if err != nil {
@@ -135,7 +152,6 @@ func (w *world) activate(name lifecycle.KeyID, version uint64) *lifecycle.Instan
 		w.t.Fatal(err)
 	}
 	w.ledger.Must(w.t, &command.BindInstance{Key: name, Version: version, Node: i.Node, CKAID: i.CKAID, SPKI: o.SPKI, KID: kid, Driver: "soft"})
-	w.ledger.Must(w.t, &command.ActivateVersion{Key: name, Version: version, Early: true, Comment: "test"})
 	return w.ledger.View().Instance(name, version, i.Node)
 }
 

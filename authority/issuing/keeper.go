@@ -51,7 +51,7 @@ func Plan(v *state.View, self lifecycle.NodeID, now lifecycle.Instant) (tasks []
 					continue
 				}
 				if is.Kind == lifecycle.RootIssuer {
-					if i.Node == self && i.MayUphold(ver) {
+					if i.Node == self && i.MayIntroduce(ver) {
 						tasks = append(tasks, Task{Kind: "root", Issuer: is, Instance: i})
 					}
 				} else if parent := signer(v, is.Parent, i.Node, now); parent != nil && parent.Node == self {

@@ -25,6 +25,7 @@ import (
 	"time"
 
 	"github.com/chancery-project/chancery/authority"
+	"github.com/chancery-project/chancery/authority/access"
 	"github.com/chancery-project/chancery/authority/gather"
 	"github.com/chancery-project/chancery/authority/pki"
 	"github.com/chancery-project/chancery/authority/signing"
@@ -46,6 +47,7 @@ type Log interface {
 type Signer interface {
 	SignStructure(ctx context.Context, req signing.Request, st signing.Structure) (signing.Signature, error)
 	Uphold(ctx context.Context, req signing.Request, version uint64, st signing.Structure) (signing.Signature, error)
+	Introduce(ctx context.Context, req signing.Request, version uint64, right access.Verb, st signing.Structure) (signing.Signature, error)
 }
 
 // Config of an Office. All fields are required.
@@ -85,7 +87,7 @@ type recorded struct {
 const (
 	entryCertificates = 128
 	entryBytes        = 128 << 10
-	flights           = 2
+	flights           = 1   // more would be on their way sooner, with fewer certificates each
 	announcedBytes    = 512 // of an item beside its names
 )
 

@@ -89,7 +89,7 @@ func (o *Office) root(ctx context.Context, v *state.View, is *lifecycle.Issuer, 
 			out, err := o.Log.BindCACert(ctx, command.BindCACert{Issuer: is.Name, Version: i.Version, Node: i.Node, DER: der, Subject: draft.Subject})
 			return out.Index, accepted(out, err)
 		}}
-	_, err := o.Signer.Uphold(ctx, signing.Request{Caller: authority.Caller{Principal: o.actor(v)}, Key: string(is.Name), ReceivedAt: o.Elapsed()}, i.Version, st)
+	_, err := o.Signer.Introduce(ctx, signing.Request{Caller: authority.Caller{Principal: o.actor(v)}, Key: string(is.Name), ReceivedAt: o.Elapsed()}, i.Version, "", st)
 	return err
 }
 

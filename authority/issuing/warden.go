@@ -144,16 +144,25 @@ func fallenBecause(v *state.View, ca *lifecycle.CACert, ver *lifecycle.Version, 
 	return "", "", false
 }
 
-// Deadline is when the certificates of an instance that is gone stop being verifiable:
-// nextUpdate of the last CRL it signed, or at once when it signed none. gone is false as
-// long as the instance, or its node, may come back.
+// Deadline is when the certificates of an instance that is gone stop being verifiable: see
+// LastCRL. gone is false as long as the instance, or its node, may come back.
 func Deadline(v *state.View, ca *lifecycle.CACert) (at lifecycle.Instant, gone bool) {
 	i, n := v.Instance(ca.Issuer, ca.Version, ca.Node), v.Node(ca.Node)
-	if i != nil && i.Condition != lifecycle.Erased && n != nil && n.Status != lifecycle.Removed {
+	switch {
+	case i == nil || i.Condition == lifecycle.Erased || n == nil || n.Status == lifecycle.Removed:
+	case i.Condition == lifecycle.Lost && i.Revocation != nil: // a node's word does not bring it back
+	default:
 		return 0, false
 	}
+	return LastCRL(v, ca), true
+}
+
+// LastCRL is nextUpdate of the newest CRL of an instance, and when its CA certificate came
+// where it has signed none. Verifiers that ask for a CRL believe nothing of it after that,
+// unless it signs another.
+func LastCRL(v *state.View, ca *lifecycle.CACert) lifecycle.Instant {
 	if crl := v.CRLState(ca.KID, 0); crl != nil {
-		return crl.NextUpdate, true
+		return crl.NextUpdate
 	}
-	return ca.BoundAt, true
+	return ca.BoundAt
 }

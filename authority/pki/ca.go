@@ -12,7 +12,6 @@ import (
 	"crypto/x509/pkix"
 	"errors"
 	"fmt"
-	"io"
 	"math/big"
 	"net"
 	"net/netip"
@@ -210,6 +209,16 @@ func (ca *CA) DraftCA(o CAOrder) (*Draft, error) {
 
 // DraftRoot makes the to-be-signed bytes of a certificate that a key signs for itself.
 func DraftRoot(o CAOrder, alg lifecycle.Algorithm) (*Draft, error) {
+	trial, err := tryRoot(o, alg)
+	if err != nil {
+		return nil, err
+	}
+	return draftOf(trial, o.Serial), nil
+}
+
+// tryRoot makes a certificate of an instance that names itself as its issuer, signed by
+// the throwaway key.
+func tryRoot(o CAOrder, alg lifecycle.Algorithm) (*x509.Certificate, error) {
 	trialKey, err := throwaway(alg)
 	if err != nil {
 		return nil, err
@@ -228,33 +237,7 @@ func DraftRoot(o CAOrder, alg lifecycle.Algorithm) (*Draft, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrOrder, err)
 	}
-	return draftOf(trial, o.Serial), nil
-}
-
-// DraftCSR makes the certificate request by which a CA elsewhere certifies an instance:
-// what is to be signed, and how to put it together.
-func DraftCSR(terms *lifecycle.IssuerTerms, subject string, spki []byte, sign func(tbs []byte) ([]byte, error), alg lifecycle.Algorithm) ([]byte, error) {
-	pub, err := x509.ParsePKIXPublicKey(spki)
-	if err != nil {
-		return nil, fmt.Errorf("request a CA certificate: %w", err)
-	}
-	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{Subject: subjectOf(terms, subject), SignatureAlgorithm: x509Algorithm(alg)},
-		&elsewhere{pub, sign})
-	if err != nil {
-		return nil, fmt.Errorf("request a CA certificate: %w", err)
-	}
-	return der, nil
-}
-
-// elsewhere is a key that signs somewhere else.
-type elsewhere struct {
-	pub  crypto.PublicKey
-	sign func(digest []byte) ([]byte, error)
-}
-
-func (e *elsewhere) Public() crypto.PublicKey { return e.pub }
-func (e *elsewhere) Sign(_ io.Reader, digest []byte, _ crypto.SignerOpts) ([]byte, error) {
-	return e.sign(digest)
+	return trial, nil
 }
 
 func subjectOf(t *lifecycle.IssuerTerms, commonName string) pkix.Name {
@@ -334,8 +317,9 @@ func CheckTerms(t *lifecycle.IssuerTerms) error {
 }
 
 // CheckImported says why a certificate that a CA elsewhere made cannot serve as the CA
-// certificate of an instance, nil when it can.
-func CheckImported(der, spki []byte, now lifecycle.Instant) (*x509.Certificate, error) {
+// certificate of an instance of an issuer with these terms, nil when it can. It may have
+// another subject than the request asked for, and a longer path.
+func CheckImported(der, spki []byte, terms *lifecycle.IssuerTerms, now lifecycle.Instant) (*x509.Certificate, error) {
 	cert, err := x509.ParseCertificate(der)
 	switch {
 	case err != nil:
@@ -346,6 +330,8 @@ func CheckImported(der, spki []byte, now lifecycle.Instant) (*x509.Certificate, 
 		return nil, errors.New("the certificate is no CA certificate (basicConstraints)")
 	case cert.KeyUsage&x509.KeyUsageCertSign == 0 || cert.KeyUsage&x509.KeyUsageCRLSign == 0:
 		return nil, errors.New("the CA certificate may not sign certificates and CRLs (keyUsage needs keyCertSign and cRLSign)")
+	case cert.MaxPathLen >= 0 && cert.MaxPathLen < terms.PathLen:
+		return nil, fmt.Errorf("the CA certificate has path length %d and the issuer's terms say %d: have it signed with that, or change the terms", cert.MaxPathLen, terms.PathLen)
 	case len(cert.SubjectKeyId) == 0:
 		return nil, errors.New("the CA certificate has no subjectKeyIdentifier")
 	case len(cert.UnhandledCriticalExtensions) > 0:

@@ -262,13 +262,7 @@ func signatureAlgorithm(cert []byte) []byte {
 // Assemble puts the CA's signature behind what it signed. The signature has been
 // verified by whoever made it.
 func (d *Draft) Assemble(signature []byte) ([]byte, error) {
-	b := cryptobyte.NewBuilder(make([]byte, 0, len(d.TBS)+len(d.algorithm)+len(signature)+16))
-	b.AddASN1(asn1Sequence, func(b *cryptobyte.Builder) {
-		b.AddBytes(d.TBS)
-		b.AddBytes(d.algorithm)
-		b.AddASN1BitString(signature)
-	})
-	der, err := b.Bytes()
+	der, err := signed(d.TBS, d.algorithm, signature)
 	if err != nil {
 		return nil, fmt.Errorf("%w: put it together: %w", ErrOrder, err)
 	}

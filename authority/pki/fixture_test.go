@@ -105,10 +105,24 @@ func (c *testCA) sign(t testing.TB, d *Draft) *x509.Certificate {
 
 func finish(t testing.TB, d *Draft, key crypto.Signer, alg lifecycle.Algorithm) *x509.Certificate {
 	t.Helper()
-	in, opts := d.TBS, crypto.SignerOpts(crypto.Hash(0))
+	der, err := d.Assemble(signWith(t, key, alg, d.TBS))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cert
+}
+
+// signWith signs as a key store does.
+func signWith(t testing.TB, key crypto.Signer, alg lifecycle.Algorithm, tbs []byte) []byte {
+	t.Helper()
+	in, opts := tbs, crypto.SignerOpts(crypto.Hash(0))
 	if h := map[lifecycle.Hash]crypto.Hash{lifecycle.SHA256: crypto.SHA256, lifecycle.SHA384: crypto.SHA384}[alg.Hash()]; h != 0 {
 		sum := h.New()
-		sum.Write(d.TBS)
+		sum.Write(tbs)
 		in, opts = sum.Sum(nil), h
 	}
 	if alg == lifecycle.PS256 {
@@ -121,15 +135,7 @@ func finish(t testing.TB, d *Draft, key crypto.Signer, alg lifecycle.Algorithm) 
 	if err := hsm.VerifySignature(alg, spkiOf(t, key.Public()), in, sig); err != nil {
 		t.Fatal(err)
 	}
-	der, err := d.Assemble(sig)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return cert
+	return sig
 }
 
 // newRoot makes a root and newIssuing an issuing CA below one, both through drafts.

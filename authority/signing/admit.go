@@ -86,7 +86,7 @@ func (s *Signer) young(j *job) (now time.Duration, err error) {
 // look finds everything a signature rests on, in one View.
 func (s *Signer) look(v *state.View, r Request) (g grounds, err error) {
 	id := lifecycle.KeyID(r.Key)
-	if r.uphold == 0 {
+	if r.named == 0 || r.right != "" {
 		if err := g.asks(v, r, id); err != nil {
 			return g, err
 		}
@@ -94,7 +94,7 @@ func (s *Signer) look(v *state.View, r Request) (g grounds, err error) {
 	if g.key = v.Key(id); g.key == nil {
 		return g, refuse(string(state.KeyNotFound), "chancery key list", "there is no key %q", r.Key)
 	}
-	if g.caller != nil {
+	if g.caller != nil && r.right == "" {
 		if d := access.DecideCaller(g.caller, g.key); !d.Allowed {
 			return g, &authority.Denied{Why: d.Why}
 		}
@@ -113,7 +113,7 @@ func (s *Signer) look(v *state.View, r Request) (g grounds, err error) {
 		return g, err
 	}
 	g.instance = v.Instance(id, g.version.Number, n.ID)
-	if g.instance == nil || !g.instance.MaySign(g.version) && (r.uphold == 0 || !g.instance.MayUphold(g.version)) {
+	if g.instance == nil || !r.mayUse(g.instance, g.version) {
 		return g, whyNotHere(v, g.key, g.version, g.instance, n)
 	}
 	return g, s.usable(g)
@@ -122,7 +122,11 @@ func (s *Signer) look(v *state.View, r Request) (g grounds, err error) {
 // asks finds who asks, and whether they may.
 func (g *grounds) asks(v *state.View, r Request, id lifecycle.KeyID) error {
 	g.caller = v.Principal(r.Caller.Principal)
-	if d := access.Decide(g.caller, access.KeySign, id); !d.Allowed {
+	right := r.right
+	if right == "" {
+		right = access.KeySign
+	}
+	if d := access.Decide(g.caller, right, id); !d.Allowed {
 		return &authority.Denied{Why: d.Why}
 	}
 	if r.Caller.TokenID != "" {
@@ -133,16 +137,32 @@ func (g *grounds) asks(v *state.View, r Request, id lifecycle.KeyID) error {
 	return nil
 }
 
-// find finds the version to sign with: the active one, or the one to uphold.
+// mayUse reports whether the instance may sign what is asked for, with v its version.
+func (r *Request) mayUse(i *lifecycle.Instance, v *lifecycle.Version) bool {
+	switch {
+	case r.named == 0:
+		return i.MaySign(v)
+	case r.introduces:
+		return i.MayIntroduce(v)
+	}
+	return i.MayUphold(v)
+}
+
+// find finds the version to sign with: the active one, or the one that was named.
 func (g *grounds) find(v *state.View, r Request) error {
-	if r.uphold == 0 {
+	if r.named == 0 {
 		if g.version = v.Version(g.key.ID, g.key.Active); g.version == nil || !g.version.State.MaySign() {
 			return whyNotActive(v, g.key)
 		}
 		return nil
 	}
-	if g.version = v.Version(g.key.ID, r.uphold); g.version == nil || !g.version.MayUphold() {
-		return refuse(string(state.NoActiveVersion), "chancery key show "+string(g.key.ID), "version %d of %s signs nothing any more", r.uphold, g.key.ID)
+	switch g.version = v.Version(g.key.ID, r.named); {
+	case g.version == nil:
+		return refuse(string(state.VersionNotFound), "chancery key show "+string(g.key.ID), "%s has no version %d", g.key.ID, r.named)
+	case r.introduces && !g.version.MayIntroduce():
+		return refuse(string(state.NotPublished), "chancery key show "+string(g.key.ID), "version %d of %s is %s: only a version that is in the trust set asks for certificates", r.named, g.key.ID, g.version.State)
+	case !r.introduces && !g.version.MayUphold():
+		return refuse(string(state.NoActiveVersion), "chancery key show "+string(g.key.ID), "version %d of %s signs nothing any more", r.named, g.key.ID)
 	}
 	return nil
 }

@@ -142,9 +142,11 @@ func (w *world) create(name lifecycle.KeyID, purpose lifecycle.Purpose, alg life
 }
 
 // replacement is an emergency of ci.
-func replacement(w *world) *command.Replace {
-	return &command.Replace{Key: "ci", Version: 2, Reason: lifecycle.KeyCompromise,
-		Instances: []command.Intent{{Node: w.ledger.NodeID(), CKAID: ledgertest.CKAID("ci2")}}}
+func replacement(w *world) *command.Replace { return replacementOf(w, "ci") }
+
+func replacementOf(w *world, key lifecycle.KeyID) *command.Replace {
+	return &command.Replace{Key: key, Version: 2, Reason: lifecycle.KeyCompromise,
+		Instances: []command.Intent{{Node: w.ledger.NodeID(), CKAID: ledgertest.CKAID(string(key) + "2")}}}
 }
 
 // activate generates and binds this node's instance of a version, and lets it sign.

@@ -28,6 +28,7 @@ import (
 	"time"
 
 	"github.com/chancery-project/chancery/authority"
+	"github.com/chancery-project/chancery/authority/access"
 	"github.com/chancery-project/chancery/authority/audit"
 	"github.com/chancery-project/chancery/authority/hsm"
 	"github.com/chancery-project/chancery/fsm/fault"
@@ -68,7 +69,7 @@ type Config struct {
 type Signer struct {
 	Config
 	gates    gates
-	notary   *Notary
+	notary   *notary
 	verified atomic.Uint64 // round robin for sampled verification
 
 	// Signatures, for metrics. Expired ones were released, and not written in time.
@@ -89,7 +90,7 @@ func New(c Config) *Signer {
 	if c.Sealed == nil {
 		c.Sealed = func(lifecycle.KeyID) *lifecycle.Seal { return nil }
 	}
-	return &Signer{Config: c, notary: NewNotary(c.Record)}
+	return &Signer{Config: c, notary: newNotary(c.Record)}
 }
 
 // Request is what every signature is asked for with.
@@ -99,7 +100,9 @@ type Request struct {
 	Key        string        // name
 	ReceivedAt time.Duration // reading of Config.Elapsed when the request arrived
 
-	uphold uint64 // version, when this node itself asks (Uphold); 0 = a caller does
+	named      uint64      // version to sign with; 0 = the active one
+	right      access.Verb // that the caller needs; "" with a version = this node itself asks
+	introduces bool        // a version that does not sign yet will do
 }
 
 // Input is one thing to sign: a message, or its digest with the hash's name.

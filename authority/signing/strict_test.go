@@ -82,6 +82,9 @@ func TestStrictRefusals(t *testing.T) {
 	}{
 		"revoked before the record":   {before: revoke, want: "key_revoked"},
 		"revoked behind the record":   {after: revoke, want: "key_revoked", leaves: 1},
+		"replaced before the record":  {before: func(w *world) { w.ledger.Must(w.t, replacementOf(w, "ci-strict")) }, want: "being_replaced"},
+		"replaced behind the record":  {after: func(w *world) { w.ledger.Must(w.t, replacementOf(w, "ci-strict")) }, want: "being_replaced", leaves: 1},
+		"successor before the record": {before: func(w *world) { w.ledger.Must(w.t, replacementOf(w, "ci-strict")); w.bind("ci-strict", 2) }, want: "conflict"},
 		"suspended before the record": {before: func(w *world) { w.ledger.Must(w.t, &command.SuspendVersion{Key: "ci-strict", Version: 1}) }, want: "key_suspended"},
 		"instance revoked": {before: func(w *world) {
 			w.ledger.Must(w.t, &command.Revoke{Key: "ci-strict", Node: w.ledger.NodeID(), Reason: lifecycle.KeyCompromise})

@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"github.com/chancery-project/chancery/authority"
+	"github.com/chancery-project/chancery/authority/access"
 	"github.com/chancery-project/chancery/authority/audit"
 	"github.com/chancery-project/chancery/fsm/fault"
 	"github.com/chancery-project/chancery/fsm/lifecycle"
@@ -49,7 +50,16 @@ func (s *Signer) SignStructure(ctx context.Context, req Request, st Structure) (
 // retired: certificates it signed before need CRLs and OCSP delegates as long as they
 // live.
 func (s *Signer) Uphold(ctx context.Context, req Request, version uint64, st Structure) (Signature, error) {
-	req.uphold = version
+	req.named = version
+	return s.structure(ctx, req, st)
+}
+
+// Introduce signs a structure by which a published version makes itself known to
+// whoever is to certify it: a certificate request, a root's own certificate. The version
+// need not be active, for it shall not be before it is certified. It is asked for by a
+// caller who has the right, or with "" by the node itself.
+func (s *Signer) Introduce(ctx context.Context, req Request, version uint64, right access.Verb, st Structure) (Signature, error) {
+	req.named, req.right, req.introduces = version, right, true
 	return s.structure(ctx, req, st)
 }
 

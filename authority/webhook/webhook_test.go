@@ -87,11 +87,12 @@ func (r *receiver) taken() []told {
 
 type world struct {
 	*testing.T
-	l *ledgertest.Ledger
+	l      *ledgertest.Ledger
+	timing webhook.Timing
 }
 
 func build(t *testing.T) *world {
-	w := &world{t, ledgertest.New(t)}
+	w := &world{t, ledgertest.New(t), webhook.Timing{Commit: 2 * time.Millisecond, First: time.Millisecond, Longest: 4 * time.Millisecond}}
 	ledgertest.Genesis(t, w.l)
 	return w
 }
@@ -110,7 +111,7 @@ func (w *world) hooks(hooks ...lifecycle.Webhook) {
 
 // start runs a sender until the function it returns is called.
 func (w *world) start() (s *webhook.Sender, stop func()) {
-	s = webhook.New(webhook.Config{Ledger: w.l, Clock: w.l.Clock().Now, Timing: webhook.Timing{Commit: 2 * time.Millisecond, First: time.Millisecond, Longest: 4 * time.Millisecond},
+	s = webhook.New(webhook.Config{Ledger: w.l, Clock: w.l.Clock().Now, Timing: w.timing,
 		Body: func(_ *state.View, _ string, n uint64, l *state.Leaf) ([]byte, error) {
 			return json.Marshal(told{n, l.Kind, l.Index})
 		},
@@ -259,6 +260,34 @@ func TestAnotherLeaderGoesOn(t *testing.T) {
 	w.inOrder(r.taken(), 25, "token.created")
 	if got := s.Sent.Load(); got != 5 {
 		t.Errorf("%d were sent, want the 5 that nobody had", got)
+	}
+}
+
+// TestWhatWasNotNotedComesAgain, in the same order and with what came meanwhile behind
+// it: a leader that dies has told nobody how far it had come.
+func TestWhatWasNotNotedComesAgain(t *testing.T) {
+	w := build(t)
+	r := receive(t, nil)
+	w.hooks(lifecycle.Webhook{Name: "chat", URL: r.URL, Kinds: []string{"token.created"}, CA: r.ca()})
+	w.timing.Commit = time.Hour
+	_, stop := w.start()
+	w.events(0, 1)
+	w.until("the first arrives", func() bool { return len(r.taken()) == 1 })
+	w.events(1, 9)
+	w.until("ten arrive", func() bool { return len(r.taken()) == 10 })
+	stop()
+	w.events(10, 5)
+	known := 0 // the first may have been there when the leader wrote down where it was
+	if first := r.taken()[0]; w.noted("chat").After >= first.Index {
+		known = 1
+	}
+	_, stop = w.start()
+	w.until("all come", func() bool { return len(r.taken()) == 25-known })
+	stop()
+	again := r.taken()[10:]
+	w.inOrder(again, 15-known, "token.created")
+	if again[0] != r.taken()[known] {
+		t.Errorf("it goes on at %+v", again[0])
 	}
 }
 

@@ -20,10 +20,9 @@ const asidePrefix = "aside-"
 // finishes the move before anything reads the log.
 func (d *Dir) SetAside() (string, error) {
 	old := d.Incarnation()
-	if err := d.write("setting-aside", []byte(old+"\n")); err != nil {
+	if err := d.intend(old); err != nil {
 		return "", err
 	}
-	// Point of no return: the old incarnation never starts again.
 	if err := d.finishAside(); err != nil {
 		return "", err
 	}
@@ -37,6 +36,26 @@ func (d *Dir) SetAside() (string, error) {
 	}
 	return d.path(asidePrefix + old), d.Rebuilt() // nothing is left that could be suspect
 }
+
+// Forsake writes no more than the intent, for a process whose stores are open and that
+// must end now: its next start is a new incarnation with nothing in it.
+//
+// A node does this by itself once. While what it set aside before still lies there it
+// refuses with ErrSetAside: starting over has not helped then, or somebody has not
+// looked at the evidence yet.
+func (d *Dir) Forsake() error {
+	before, err := filepath.Glob(d.path(asidePrefix + "*"))
+	if err != nil {
+		return fmt.Errorf("look for what was set aside before: %w", err)
+	}
+	if len(before) > 0 {
+		return fmt.Errorf("%w: %s: move it away when it has been looked at", ErrSetAside, before[0])
+	}
+	return d.intend(d.Incarnation())
+}
+
+// intend is the point of no return: the old incarnation never starts again.
+func (d *Dir) intend(old string) error { return d.write("setting-aside", []byte(old+"\n")) }
 
 // finishAside does what an intent of SetAside still asks for, or nothing.
 //

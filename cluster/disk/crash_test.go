@@ -162,3 +162,37 @@ func TestSetAsideCrash(t *testing.T) {
 		}
 	}
 }
+
+// TestForsake: what is asked for happens at the next start, whatever happened to this
+// one, and a node does not ask twice by itself.
+func TestForsake(t *testing.T) {
+	root := t.TempDir()
+	d := mustOpen(t, root, Options{BootID: boot("a")})
+	old := d.Incarnation()
+	if err := os.WriteFile(d.RaftLog(), []byte(old), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Forsake(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(d.RaftLog()); err != nil || d.Incarnation() != old {
+		t.Errorf("something moved under open stores: %v", err)
+	}
+	d.Abandon()
+	d = mustOpen(t, root, Options{BootID: boot("a")})
+	if _, err := os.Stat(d.RaftLog()); err == nil || d.Incarnation() == old {
+		t.Errorf("it starts with its old log (%v) or as %s", err, d.Incarnation())
+	}
+	aside := filepath.Join(root, "aside-"+old)
+	if got, err := os.ReadFile(filepath.Join(aside, "raft", "log.db")); err != nil || string(got) != old {
+		t.Errorf("evidence: %q, %v", got, err)
+	}
+	again := d.Incarnation()
+	if err := d.Forsake(); !errors.Is(err, ErrSetAside) || !strings.Contains(err.Error(), aside) {
+		t.Errorf("asked a second time: %v", err)
+	}
+	d.Abandon()
+	if d = mustOpen(t, root, Options{BootID: boot("a")}); d.Incarnation() != again {
+		t.Error("a refused request was carried out")
+	}
+}

@@ -36,6 +36,8 @@ var (
 	ErrPermissions = errors.New("data directory is open to others")
 	// ErrDamaged is returned when a file of this package cannot be what we wrote.
 	ErrDamaged = errors.New("data directory is damaged")
+	// ErrSetAside is returned by Forsake when the directory was started over before.
+	ErrSetAside = errors.New("data was set aside before")
 	// ErrNoSpace is returned by CheckSpace.
 	ErrNoSpace = errors.New("too little free disk space")
 )

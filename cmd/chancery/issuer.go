@@ -17,7 +17,7 @@ func issuerCommand() *cli.Command {
 		changing("create", "NAME", "make an issuer; without --parent, --root or --external its root NAME-root is made first", createIssuer,
 			&cli.BoolFlag{Name: "root", Usage: "a root: one key pair, on one node, that signs its own certificate"},
 			&cli.StringFlag{Name: "parent", Usage: "the issuer that signs its CA certificates"},
-			&cli.BoolFlag{Name: "external", Usage: "its CA certificates come from a CA elsewhere: chancery issuer import"},
+			&cli.BoolFlag{Name: "external", Usage: "its CA certificates come from a CA elsewhere: chancery issuer csr, then import"},
 			&cli.StringFlag{Name: "node", Usage: "which node holds the root's key", DefaultText: "the first that signs"},
 			&cli.StringFlag{Name: "alg", Usage: "ES256, ES384, EdDSA, RS256 or PS256", Value: string(lifecycle.ES256)},
 			&cli.IntFlag{Name: "bits", Usage: "of an RSA key"},
@@ -33,8 +33,9 @@ func issuerCommand() *cli.Command {
 		looking("list", "", "list issuers", listIssuers, pageFlags()...),
 		looking("show", "NAME", "an issuer and the CA certificates of its instances", showIssuer,
 			&cli.StringFlag{Name: "roots", Usage: "write the roots, what verifiers load, to this file (PEM)"}),
+		issuerCSRCommand(),
 		changing("import", "NAME", "bring a CA certificate that a CA elsewhere made", importCACert,
-			&cli.StringFlag{Name: "cert", Usage: "the CA certificate (PEM)"}),
+			&cli.StringFlag{Name: "file", Aliases: []string{"f"}, Usage: "the CA certificate (PEM), - for stdin"}),
 		looking("affected", "NAME", "what has to be issued again when one node's instance is gone", listAffected, append(pageFlags(),
 			&cli.StringFlag{Name: "node", Usage: "whose instance"})...),
 	)
@@ -214,10 +215,10 @@ func showIssuer(s *session) error {
 }
 
 func importCACert(s *session) error {
-	if s.String("cert") == "" {
-		return usagef("chancery issuer import needs --cert FILE")
+	if s.String("file") == "" {
+		return usagef("chancery issuer import needs --file FILE")
 	}
-	b, err := s.read(s.String("cert"), pki.MaxCSRBytes)
+	b, err := s.read(s.String("file"), pki.MaxCSRBytes)
 	if err != nil {
 		return err
 	}
@@ -243,7 +244,15 @@ func listAffected(s *session) error {
 	if err != nil {
 		return err
 	}
-	return s.showCertificates(l)
+	v := view{value: l, wide: 7, head: []string{"SERIAL", "NAMES", "REQUESTER", "UNTIL", "ISSUE AGAIN BY", "STATUS", "SUCCESSOR", "PROFILE"}}
+	for _, c := range l.Items {
+		by := "-"
+		if c.Reissue != nil {
+			by = when(c.Reissue.By)
+		}
+		v.add(c.Serial, c.Serial, certNames(&c), c.Requester, when(c.NotAfter), by, c.Status, orDash(c.ReplacedBy), c.Profile)
+	}
+	return s.showPage(v, l.Next)
 }
 
 func profileCommand() *cli.Command {

@@ -29,7 +29,7 @@ func nodeCommand() *cli.Command {
 			})
 		}, fenceFlag(), &cli.StringFlag{Name: "reason", Usage: "kept in the log"}, &cli.BoolFlag{Name: "release", Usage: "take it back"}),
 		changing("remove", "NAME", "take a node out of the cluster, when it has certainly stopped signing", func(s *session) error {
-			if err := s.confirm(fmt.Sprintf("This will take node %s out; its key pairs sign no more", s.arg(0)), s.arg(0)); err != nil {
+			if err := s.confirm(fmt.Sprintf("This will take node %s out; its key pairs sign no more (what depends on them says --plan)", s.arg(0)), s.arg(0)); err != nil {
 				return err
 			}
 			r := wire.RemoveNode{Lost: s.Bool("lost"), Reason: s.String("reason")}

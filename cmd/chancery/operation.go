@@ -225,6 +225,7 @@ func operationView(op *wire.Operation) view {
 		v.pair("still trusts", consumerText(&c))
 	}
 	radiusPairs(&v, op)
+	lossPairs(&v, op.Loss)
 	for _, e := range op.Effects {
 		v.pair("would", e)
 	}

@@ -181,7 +181,7 @@ func verifyOnline(s *session, sig signature) error {
 		if result, err = c.Verify(s.ctx, s.arg(0), req); err != nil {
 			return err
 		}
-		if result.Valid || sig.jws != "" || k.Alg != "ES256" && k.Alg != "ES384" {
+		if result.State != "" || sig.jws != "" || k.Alg != "ES256" && k.Alg != "ES384" {
 			break
 		}
 	}
@@ -235,6 +235,9 @@ func showVerification(s *session, r *wire.Verification, signedBy string) error {
 		v.pair("status", fmt.Sprintf("%s (signed by %s, verified)", r.Status, signedBy))
 	}
 	v.pair("why", string(r.Why))
+	if r.Record != nil {
+		v.pair("record", recordLine(r.Record))
+	}
 	if len(r.Claims) > 0 {
 		v.pair("claims", string(r.Claims))
 	}
@@ -242,4 +245,25 @@ func showVerification(s *session, r *wire.Verification, signedBy string) error {
 		v.pair("as of", fmt.Sprintf("%s (%s)", r.AsOf, r.Freshness))
 	}
 	return s.show(v)
+}
+
+// recordLine says in words where a strict signature stands in the log.
+func recordLine(r *wire.SignatureRecord) string {
+	switch r.State {
+	case wire.SignatureRecorded:
+		line := fmt.Sprintf("entry %d, %s", r.Index, r.At)
+		if r.By != "" {
+			line += fmt.Sprintf(", asked for by %s (request %s)", r.By, r.RequestID)
+		}
+		if r.Stands != "" {
+			line += fmt.Sprintf(": %s the key was compromised (%s)", r.Stands, r.CompromisedSince)
+		}
+		if r.Why != "" {
+			line += "; " + string(r.Why)
+		}
+		return line
+	case wire.SignatureNotRecorded:
+		return "NOT RECORDED: this cluster did not release it"
+	}
+	return "unknown: " + string(r.Why)
 }

@@ -138,3 +138,13 @@ func node(at lifecycle.Instant, body command.Body) []byte {
 	}
 	return b
 }
+
+// Record is the entry that records so many signatures of one request.
+func Record(n int, at lifecycle.Instant) []byte {
+	g := command.SignatureGroup{Key: Issuer, Version: 1, KID: IssuerKID, Principal: requester(0)}
+	for i := range n {
+		tbs, sig := sha256.Sum256(fmt.Appendf(nil, "tbs %d", i)), sha256.Sum256(fmt.Appendf(nil, "signature %d", i))
+		g.Items = append(g.Items, command.SignatureItem{TBS: tbs[:], Sig: sig[:]})
+	}
+	return node(at, &command.RecordSignatures{Node: NodeID, Groups: []command.SignatureGroup{g}})
+}

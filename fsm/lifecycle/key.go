@@ -41,6 +41,7 @@ type Key struct {
 	Newest        uint64    `cbor:"15,keyasint"`           // number of the newest version
 	Created       Origin    `cbor:"16,keyasint"`
 	Pause         *Pause    `cbor:"20,keyasint,omitempty"` // the plan waits for somebody to resume it; nil = it goes on
+	StrictAt      Instant   `cbor:"21,keyasint,omitempty"` // the policy asks for a record of each signature since; 0 = it does not, or nobody noted when it began
 }
 
 // Revocation says why and since when a version or instance is not to be trusted.
@@ -127,6 +128,18 @@ func (i *Instance) MaySign(v *Version) bool {
 // as it is trusted.
 func (v *Version) MayUphold() bool {
 	return (v.State == Active || v.State == Deactivated) && !v.Distrusts()
+}
+
+// MayIntroduce reports whether the version may sign what makes it known to whoever is
+// to certify it: a certificate request, a root's own certificate. It may before it is
+// active, because it shall not be active without.
+func (v *Version) MayIntroduce() bool {
+	return v.InTrustSet() && (v.State == PreActivation || v.State == Active || v.State == Deactivated)
+}
+
+// MayIntroduce reports whether the instance may do so, with v its version.
+func (i *Instance) MayIntroduce(v *Version) bool {
+	return v.MayIntroduce() && i.Condition == Ready && i.InTrustSet(v)
 }
 
 // MayUphold reports whether the instance may do so, with v its version.

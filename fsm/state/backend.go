@@ -40,6 +40,7 @@ const (
 	TableConfirmations Table = "confirmations" // consumer, key name, instance label
 	TableSigned        Table = "signed"        // key name, version, node id: what the instance has signed
 	TableLedgers       Table = "ledgers"       // node id
+	TableRecorded      Table = "recorded"      // SHA-256 of a signature -> the leaf in which it stands; follows from the log
 	TableDeliveries    Table = "deliveries"    // name of the webhook
 	TableOperations    Table = "operations"    // request id, principal
 	TableLog           Table = "log"           // leaf number; covered by the log root, not by the digest
@@ -72,7 +73,7 @@ var Tables = []Table{TableMeta, TableCluster, TableNodes, TableKeys, TableVersio
 	TableConsumers, TableDependents, TableConfirmations, TableDeliveries,
 	TableIssuers, TableCACerts, TableProfiles, TableCRLs, TableResponders, TableTallies,
 	TableCertificates, TableCertDERs, TableRevoked, TableCertNames, TableCertRequesters, TableCertKeys, TableCertExpiry, TableCertIntents, TableCertRequests,
-	TableSigned, TableLedgers, TableOperations, TableLog, TableLogHashes}
+	TableSigned, TableLedgers, TableRecorded, TableOperations, TableLog, TableLogHashes}
 
 // Hot reports whether the table's rows are also kept decoded in memory.
 func (t Table) Hot() bool {
@@ -88,7 +89,7 @@ func (t Table) Hot() bool {
 // certificate, so the digest has a sum of them that is cheap to keep (SumHash).
 func (t Table) Index() bool {
 	switch t {
-	case TableCertDERs, TableCertNames, TableCertRequesters, TableCertKeys, TableCertExpiry, TableCertIntents, TableCertRequests:
+	case TableRecorded, TableCertDERs, TableCertNames, TableCertRequesters, TableCertKeys, TableCertExpiry, TableCertIntents, TableCertRequests:
 		return true
 	}
 	return false

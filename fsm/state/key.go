@@ -19,6 +19,9 @@ func (x *tx) createKey(c *command.CreateKey) Outcome {
 	k := lifecycle.Key{ID: c.Name, Purpose: c.Purpose, Alg: c.Alg, Bits: c.Bits, Custody: c.Custody, Node: c.Node,
 		Owner: c.Owner, Reason: c.Reason, ConfirmBy: c.ConfirmBy, Labels: c.Labels, Policy: c.Policy, PolicyVersion: 1,
 		Newest: 1, Created: x.origin()}
+	if k.Policy.Strict {
+		k.StrictAt = x.now()
+	}
 	x.putKey(k)
 	x.record(Leaf{Kind: "key.created", Key: k.ID, Detail: fmt.Sprintf("%s %s for %s: %s", k.Purpose, k.Alg, k.Owner, k.Reason)})
 	return x.addVersion(&k, lifecycle.Version{Number: 1}, c.Instances)
@@ -68,6 +71,12 @@ func (x *tx) setPolicy(c *command.SetPolicy) Outcome {
 	}
 	k := *old
 	k.Policy, k.PolicyVersion = c.Policy, k.PolicyVersion+1
+	switch {
+	case !k.Policy.Strict:
+		k.StrictAt = 0
+	case !old.Policy.Strict:
+		k.StrictAt = x.now()
+	}
 	if c.Owner != "" {
 		k.Owner = c.Owner
 	}

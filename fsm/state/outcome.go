@@ -80,6 +80,7 @@ const (
 	NoActiveVersion Code = "no_active_version"
 	KeySuspended    Code = "key_suspended"
 	KeyRevoked      Code = "key_revoked"
+	BeingReplaced   Code = "being_replaced" // in an emergency: the next version signs in a moment
 	KeyDestroyed    Code = "key_destroyed"
 	InstanceNotHere Code = "instance_not_here"
 )

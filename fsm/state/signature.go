@@ -12,9 +12,12 @@ import (
 // larger request it has the number and the digest of them all.
 const maxLeafItems = 64
 
+// leafRecorded is the kind of their leaves.
+const leafRecorded = "signature.recorded"
+
 // recordSignatures judges each request by itself and writes a leaf for each that may
-// go on. It reads a handful of rows and writes none: it runs for every signature of
-// a strict key.
+// go on, and where to find it for each of its signatures. It reads a handful of hot
+// rows and writes none: it runs for every signature of a strict key.
 func (x *tx) recordSignatures(c *command.RecordSignatures) Outcome {
 	node := x.node(c.Node)
 	groups := make([]GroupOutcome, len(c.Groups))
@@ -24,6 +27,7 @@ func (x *tx) recordSignatures(c *command.RecordSignatures) Outcome {
 			groups[i] = GroupOutcome{Code: o.Code, Detail: o.Detail}
 			continue
 		}
+		x.noteRecorded(g.Items)
 		x.record(signatureLeaf(c.Node, g))
 	}
 	return Outcome{Groups: groups}
@@ -35,14 +39,14 @@ func signatureLeaf(node lifecycle.NodeID, g *command.SignatureGroup) Leaf {
 		h.Write(it.TBS)
 		h.Write(it.Sig)
 	}
-	return Leaf{Kind: "signature.recorded", Actor: g.Principal, RequestID: g.RequestID, Key: g.Key, Version: g.Version, KID: g.KID, Node: node,
+	return Leaf{Kind: leafRecorded, Actor: g.Principal, RequestID: g.RequestID, Key: g.Key, Version: g.Version, KID: g.KID, Node: node,
 		Count: len(g.Items), Digest: hex.EncodeToString(h.Sum(nil)), Items: g.Items[:min(len(g.Items), maxLeafItems)]}
 }
 
 // maySign looks again at everything the log knows of a request's right to sign.
 func (x *tx) maySign(node *lifecycle.Node, g *command.SignatureGroup) Outcome {
 	if o := x.mayUse(node, g.Key, g.Version, g.KID); !o.OK() {
-		return o
+		return x.succeeded(g.Key, g.Version, o)
 	}
 	return x.calls(g.Principal, g.TokenID, g.Key)
 }
@@ -100,6 +104,24 @@ func (x *tx) calls(principal, token string, key lifecycle.KeyID) Outcome {
 		}
 	}
 	return refuse(Denied, principal, "the principal has not the role signer on key %s", key)
+}
+
+// succeeded is the refusal of a use whose version signs no more because another one
+// does, or will in a moment: the caller is told to ask again, as everybody is who asks
+// now. Any other refusal stays as it is.
+func (x *tx) succeeded(key lifecycle.KeyID, version uint64, o Outcome) Outcome {
+	k, v, found := x.find(key, version)
+	if !found.OK() || v.State == lifecycle.Active {
+		return o
+	}
+	newest := x.version(k.ID, k.Newest)
+	switch {
+	case k.Active > version:
+		return refuse(Conflict, o.Subject, "the key changed to version %d while this one was used: ask again", k.Active)
+	case newest.Number > version && newest.Emergency && newest.State == lifecycle.PreActivation:
+		return refuse(BeingReplaced, o.Subject, "the key was replaced at %s and version %d is being made: ask again in a moment", newest.Created.At, newest.Number)
+	}
+	return o
 }
 
 // notActive is the code for a version that cannot sign.

@@ -98,7 +98,12 @@ func TestSignatureIsRefused(t *testing.T) {
 		{name: "without a token", group: func(_ *world, g *command.SignatureGroup) { g.TokenID = "" }},
 		{name: "no such key", group: func(_ *world, g *command.SignatureGroup) { g.Key = "other" }, want: state.KeyNotFound},
 		{name: "no such version", group: func(_ *world, g *command.SignatureGroup) { g.Version = 7 }, want: state.VersionNotFound},
-		{name: "an ended version", group: func(w *world, g *command.SignatureGroup) { g.Version, g.KID = 1, w.instance(1, 0).KID }, want: state.NoActiveVersion},
+		{name: "a version before the one that signs", group: func(w *world, g *command.SignatureGroup) { g.Version, g.KID = 1, w.instance(1, 0).KID }, want: state.Conflict},
+		{name: "being replaced", first: func(w *world) { w.ok(emergency(w, 3)) }, want: state.BeingReplaced},
+		{name: "replaced", first: func(w *world) {
+			w.ok(emergency(w, 3))
+			w.ok(bind(ci, 3, w.nodes[0]))
+		}, want: state.Conflict},
 		{name: "another node's instance", node: 1, want: state.InstanceNotHere},
 		{name: "another instance's kid", group: func(w *world, g *command.SignatureGroup) { g.KID = w.instance(2, 1).KID }, want: state.InstanceNotHere},
 		{name: "an unknown node", node: -1, want: state.InstanceNotHere},

@@ -13,7 +13,7 @@ import (
 )
 
 // certified is a script with an issuer and 64 certificates, of which 8 are revoked, and 32
-// that are announced.
+// that are announced, and with recorded signatures.
 func certified() [][]byte {
 	script := append([][]byte{fsmtest.Genesis()}, fsmtest.PKI()...)
 	for first := 0; first < 64; first += 32 {
@@ -21,6 +21,7 @@ func certified() [][]byte {
 		script = append(script, intents, record)
 	}
 	intents, _ := fsmtest.Issue(64, 32)
+	script = append(script, fsmtest.Record(3, fsmtest.CertAt(32, 32)))
 	return append(script, fsmtest.Revoke(0, 8, 32, fsmtest.CertAt(64, 32)), intents)
 }
 

@@ -66,11 +66,7 @@ func serveNode(args []string) error {
 			return err
 		}
 	}
-	return daemon.Run(ctx, conf, "bench", func(d *daemon.Daemon) {
-		if err := serveInside(d.Signer(), filepath.Dir(args[1])); err != nil {
-			fmt.Fprintln(os.Stderr, "bench:", err) // whoever asks finds no address
-		}
-	})
+	return daemon.Run(ctx, conf, "bench", func() {})
 }
 
 func serveProfiles(dir string) error {
@@ -170,6 +166,22 @@ func (c *cluster) public(node int) *target {
 	return &target{address: c.configs[node-1].Advertise.Public}
 }
 
+// cpu is what all nodes together have used.
+func (c *cluster) cpu() (sum time.Duration, err error) {
+	for node := 1; node <= nodes; node++ {
+		pid, err := c.pid(node)
+		if err != nil {
+			return 0, err
+		}
+		used, err := cpuOf(pid)
+		if err != nil {
+			return 0, err
+		}
+		sum += used
+	}
+	return sum, nil
+}
+
 func (c *cluster) pid(node int) (int, error) {
 	b, err := os.ReadFile(filepath.Join(c.dir, "n"+strconv.Itoa(node), "pid"))
 	if err != nil {
@@ -205,11 +217,11 @@ func (c *cluster) key(ctx context.Context, name, policy string) error {
 }
 
 // profileNode takes a CPU profile of a node while fn runs.
-func (b *bench) profileNode(node int, name string, fn func() error) error {
+func (b *bench) profileNode(c *cluster, node int, name string, fn func() error) error {
 	if b.profile == "" {
 		return fn()
 	}
-	addr, err := os.ReadFile(filepath.Join(b.cluster.dir, "n"+strconv.Itoa(node), "pprof"))
+	addr, err := os.ReadFile(filepath.Join(c.dir, "n"+strconv.Itoa(node), "pprof"))
 	if err != nil {
 		return fmt.Errorf("profile node %d: %w", node, err)
 	}

@@ -113,17 +113,19 @@ func number(b []byte) int {
 	return n
 }
 
-// load keeps callers busy against one target.
+// load keeps callers busy against one target, or several in turn.
 type load struct {
 	callers []*caller
 	next    func(caller, turn int) []byte // the request of a caller's turn
+	seen    func(caller int, body []byte) // looks at each answer; nil = nobody does
 	turns   []int
 }
 
-func newLoad(t *target, callers int, next func(caller, turn int) []byte) (*load, error) {
+func newLoad(t *target, callers int, next func(caller, turn int) []byte, further ...*target) (*load, error) {
 	l := &load{next: next, turns: make([]int, callers)}
-	for range callers {
-		c, err := t.dial()
+	targets := append([]*target{t}, further...)
+	for i := range callers {
+		c, err := targets[i%len(targets)].dial()
 		if err != nil {
 			return nil, err
 		}
@@ -150,6 +152,9 @@ func (l *load) run(d time.Duration) (done int, took time.Duration, err error) {
 				if err := c.do(l.next(i, l.turns[i])); err != nil {
 					failed.CompareAndSwap(nil, &err)
 					return
+				}
+				if l.seen != nil {
+					l.seen(i, c.body)
 				}
 				l.turns[i]++
 				count.Add(1)

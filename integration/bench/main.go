@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -21,6 +22,7 @@ type options struct {
 	kills        int
 	entries      int
 	certificates int
+	revoked      int
 	profile      string // directory for CPU profiles of the servers, "" = none
 	verbose      bool
 }
@@ -50,13 +52,14 @@ func exit(err error) {
 
 func run() error {
 	var o options
-	only := flag.String("only", "reports,gate,driver,sign,read,write,strict,fence,emergency,pkistate,fail", "which groups to measure")
+	only := flag.String("only", "reports,gate,driver,sign,read,write,strict,fence,emergency,issue,ocsp,revoke,pkistate,fail", "which groups to measure")
 	dir := flag.String("dir", "", "where the nodes live: the disk to measure; a temporary directory if empty")
 	flag.IntVar(&o.rounds, "rounds", 9, "rounds of each measurement")
 	flag.DurationVar(&o.each, "each", 500*time.Millisecond, "length of a round")
 	flag.IntVar(&o.kills, "kills", 7, "leaders to kill")
 	flag.IntVar(&o.entries, "entries", 100_000, "log entries of the node that restarts")
 	flag.IntVar(&o.certificates, "certificates", 1_000_000, "certificates in the state of one node")
+	flag.IntVar(&o.revoked, "revoked", 100_000, "certificates that are revoked before revoking is measured again")
 	flag.StringVar(&o.profile, "profile", "", "write CPU profiles of the servers into this directory")
 	flag.BoolVar(&o.verbose, "v", false, "say what every round gave")
 	flag.Parse()
@@ -77,7 +80,7 @@ func run() error {
 	for _, g := range []struct {
 		name string
 		run  func() error
-	}{{"reports", b.reports}, {"gate", b.gate}, {"driver", b.driver}, {"sign", b.sign}, {"read", b.read}, {"write", b.write}, {"strict", b.strict}, {"fence", b.fence}, {"emergency", b.emergency}, {"pkistate", b.pkiState}, {"fail", b.fail}} {
+	}{{"reports", b.reports}, {"gate", b.gate}, {"driver", b.driver}, {"sign", b.sign}, {"read", b.read}, {"write", b.write}, {"strict", b.strict}, {"fence", b.fence}, {"emergency", b.emergency}, {"issue", b.issue}, {"ocsp", b.ocsp}, {"revoke", b.revoke}, {"pkistate", b.pkiState}, {"fail", b.fail}} {
 		if slices.Contains(groups, g.name) {
 			if err := g.run(); err != nil {
 				return fmt.Errorf("measure %s: %w", g.name, err)
@@ -94,13 +97,17 @@ type bench struct {
 	dir     string
 	table   *table
 	cluster *cluster
+	town    *town
 }
 
-func (b *bench) end() error {
-	if b.cluster == nil {
-		return nil
+func (b *bench) end() (err error) {
+	if b.cluster != nil {
+		err = b.cluster.stop()
 	}
-	return b.cluster.stop()
+	if b.town != nil {
+		err = errors.Join(err, b.town.stop())
+	}
+	return err
 }
 
 func (b *bench) say(format string, args ...any) {

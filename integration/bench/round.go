@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"runtime"
 	"time"
@@ -12,10 +13,13 @@ import (
 type side struct {
 	name    string
 	target  *target
+	further []*target // where the second caller goes, and the third, and so on
 	callers int
 	request func(caller, turn int) []byte
-	pid     int // whose CPU counts
-	node    int // to profile; 0 = none
+	seen    func(caller int, body []byte)
+	pid     int      // whose CPU counts
+	node    int      // to profile; 0 = none
+	of      *cluster // whose node that is; nil = the one that most groups share
 
 	load    *load
 	results []float64
@@ -25,9 +29,10 @@ type side struct {
 // has to be measured beside them. A first short round warms up and does not count.
 func (b *bench) alternate(sides []*side, measure func(*load, time.Duration, int) (float64, error), also func() error) (err error) {
 	for _, s := range sides {
-		if s.load, err = newLoad(s.target, s.callers, s.request); err != nil {
+		if s.load, err = newLoad(s.target, s.callers, s.request, s.further...); err != nil {
 			return fmt.Errorf("connect to %s: %w", s.name, err)
 		}
+		s.load.seen = s.seen
 		defer s.load.close()
 		if _, _, err := s.load.run(b.each / 4); err != nil {
 			return fmt.Errorf("warm %s up: %w", s.name, err)
@@ -39,7 +44,7 @@ func (b *bench) alternate(sides []*side, measure func(*load, time.Duration, int)
 			var got float64
 			one := func() (err error) { got, err = measure(s.load, b.each, s.pid); return err }
 			if s.node != 0 && round == 0 {
-				err = b.profileNode(s.node, s.name, one)
+				err = b.profileNode(cmp.Or(s.of, b.cluster), s.node, s.name, one)
 			} else {
 				err = one()
 			}

@@ -181,15 +181,23 @@ func (c *call) affected() (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c.foundCertificates(c.snap.Affected(is.Name, node, c.now(), c.query.Get(wire.QueryCursor), min(limit, state.MaxCertPage)))
-}
-
-func (c *call) foundCertificates(page state.CertPage, err error) (any, error) {
-	if errors.Is(err, state.ErrCursor) {
-		return nil, wire.Errorf(wire.Invalid, "cursor: %v", err)
-	}
+	page, err := c.snap.Affected(is.Name, node, c.now(), c.query.Get(wire.QueryCursor), min(limit, state.MaxCertPage))
+	list, err := c.foundCertificates(page, err)
 	if err != nil {
 		return nil, err
+	}
+	for i, row := range page.Certificates {
+		list.Items[i].Reissue = reissue(c.snap.View, row)
+	}
+	return list, nil
+}
+
+func (c *call) foundCertificates(page state.CertPage, failed error) (list wire.List[wire.Certificate], err error) {
+	if errors.Is(failed, state.ErrCursor) {
+		return list, wire.Errorf(wire.Invalid, "cursor: %v", failed)
+	}
+	if failed != nil {
+		return list, failed
 	}
 	items := []wire.Certificate{}
 	for _, row := range page.Certificates {

@@ -21,6 +21,7 @@ func issuerRoutes() []*route {
 		reading[wire.List[wire.Issuer]]("issuer.list", wire.PathIssuers, "List issuers in name order", (*call).listIssuers, paged...),
 		reading[wire.Issuer]("issuer.show", wire.PathIssuer, "An issuer with the CA certificates of its instances", (*call).showIssuer),
 		changing("issuer.set", wire.PathIssuerTerms, "Change what the next CA certificates, CRLs and OCSP answers are made by", (*call).setIssuer),
+		changing("issuer.csr", wire.PathIssuerRequest, "The certificate request of this node's instance of an external issuer", (*call).requestCACert).as(sign, wire.MaxSignBytes).answers(of[wire.CACertRequest]()),
 		changing("issuer.import", wire.PathImportCACert, "Bring the CA certificate of an external issuer's instance", (*call).importCACert),
 		reading[wire.List[wire.Certificate]]("issuer.affected", wire.PathAffected, "Certificates that one node's instance signed and that have not ended", (*call).affected, with(paged, wire.QueryNode)...),
 		reading[wire.List[wire.Profile]]("profile.list", wire.PathProfiles, "Profiles, built-in ones included", (*call).listProfiles),
@@ -66,6 +67,32 @@ func (c *call) importCACert(in *wire.ImportCACert) (any, error) {
 	}
 	r, err := c.Service.ImportCACert(c.r.Context(), req, c.name(), block.Bytes)
 	return c.operation(asked{verb: "issuer import", kind: command.KindBindCACert, key: c.name(), final: true}, r, err)
+}
+
+func (c *call) requestCACert(in *wire.RequestCACert) (any, error) {
+	if err := c.signRequestID(); err != nil {
+		return nil, err
+	}
+	office, err := c.desk()
+	if err != nil {
+		return nil, err
+	}
+	a, err := office.Apply(c.r.Context(), issuing.Enquiry{Caller: c.caller, RequestID: c.requestID, ReceivedAt: c.receivedAt, Issuer: c.name(), Version: in.Version})
+	if err != nil {
+		return nil, err
+	}
+	if err := c.within(a.Deadline); err != nil {
+		return nil, err
+	}
+	v := c.Service.View()
+	w := wire.CACertRequest{Issuer: c.name(), Version: a.Version, Node: nodeName(v, a.Node), KID: a.KID, Subject: "CN=" + a.Subject, Without: []string{}, RequestID: c.requestID,
+		PEM: string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: a.DER})), Position: transport.Position(a.Position)}
+	for _, i := range v.Instances(lifecycle.KeyID(c.name()), a.Version) {
+		if v.CACert(i.Key, i.Version, i.Node) == nil {
+			w.Without = append(w.Without, nodeName(v, i.Node))
+		}
+	}
+	return w, nil
 }
 
 // issuer is the one that the path names.

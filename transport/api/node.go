@@ -130,8 +130,13 @@ func (c *call) removeNode(in *wire.RemoveNode) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	before := c.Service.View()
 	r, err := c.Service.RemoveNode(c.r.Context(), req, authority.RemoveSpec{Node: c.name(), Reason: in.Reason, Lost: in.Lost, Patience: c.hold})
-	return c.operation(asked{verb: "node remove", kind: command.KindSetNodeStatus, subject: c.name(), comment: in.Reason}, r, err)
+	out, err := c.operation(asked{verb: "node remove", kind: command.KindSetNodeStatus, subject: c.name(), comment: in.Reason}, r, err)
+	if op, ok := out.(*wire.Operation); ok {
+		lost(op, c.lossOf(before, before.NodeByName(c.name()), false))
+	}
+	return out, err
 }
 
 // rebuildNode has nothing to do here: a node that starts with an empty data

@@ -60,7 +60,13 @@ func (c *call) verify(in *wire.VerifyRequest) (any, error) {
 			d.Trusted, d.Why = false, why
 		}
 	}
-	return c.verification(d, claims), nil
+	out := c.verification(d, claims)
+	if d.Valid {
+		if err := c.addRecord(&out, d, k, sig); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
 }
 
 // derSignature turns r||s into the ASN.1 form that the verifier reads.

@@ -94,6 +94,25 @@ type IssuerInstance struct {
 	PEM        string          `json:"pem,omitempty"`
 }
 
+// RequestCACert asks a node for the certificate request of its own instance of an
+// external issuer.
+type RequestCACert struct {
+	Version uint64 `json:"version,omitempty"` // 0 = the newest that the node's instance is published of
+}
+
+// CACertRequest is a certificate request, signed by the instance it is for.
+type CACertRequest struct {
+	Issuer    string   `json:"issuer"`
+	Version   uint64   `json:"version"`
+	Node      string   `json:"node"`
+	KID       string   `json:"kid"`
+	Subject   string   `json:"subject"`
+	PEM       string   `json:"pem"`     // PKCS #10
+	Without   []string `json:"without"` // nodes whose instance of the version has no CA certificate yet, this one among them
+	RequestID string   `json:"request_id"`
+	Position  Position `json:"position"`
+}
+
 // ImportCACert brings the CA certificate of an external issuer's instance.
 type ImportCACert struct {
 	Certificate string `json:"certificate"` // PEM
@@ -167,6 +186,7 @@ type Certificate struct {
 	Issued            CertIssued      `json:"issued"`
 	Replaces          string          `json:"replaces,omitempty"`
 	ReplacedBy        string          `json:"replaced_by,omitempty"`
+	Reissue           *Reissue        `json:"reissue,omitempty"` // issuer affected: null when it has a successor
 	PEM               string          `json:"pem,omitempty"`
 	ChainPEM          string          `json:"chain_pem,omitempty"`
 	Position          *Position       `json:"position,omitempty"`

@@ -75,14 +75,27 @@ type LedgerOfANode struct {
 	Head        Text             `json:"head"`
 }
 
+// What the log knows of a strict key's signature.
+const (
+	SignatureRecorded    = "recorded"
+	SignatureNotRecorded = "not_recorded" // and it would, had this cluster released it
+	SignatureUnknown     = "unknown"      // it need not be there, or nobody could look
+)
+
+// How a record stands to the time since which the key is compromised.
+const (
+	BeforeCompromise = "before"
+	AfterCompromise  = "after"
+)
+
 // SignatureRecord is where a strict key's signature stands in the log.
 type SignatureRecord struct {
 	State            string `json:"state"` // recorded, not_recorded or unknown
 	Why              Text   `json:"why"`
 	Index            uint64 `json:"index,omitempty"`
-	At               Time   `json:"at"`
-	By               Text   `json:"by"`
-	RequestID        Text   `json:"request_id"`
+	At               Time   `json:"at"`         // by the clock of the node that wrote the entry
+	By               Text   `json:"by"`         // who had it signed; for those who may read the log
+	RequestID        Text   `json:"request_id"` // likewise
 	CompromisedSince Time   `json:"compromised_since"`
-	Stands           Text   `json:"stands"` // before or after compromised_since; null when the key is not compromised
+	Stands           Text   `json:"stands"` // before or after compromised_since; null when that is not known
 }

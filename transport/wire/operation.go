@@ -52,6 +52,7 @@ type Operation struct {
 	Nodes            []NodeOutcome    `json:"nodes,omitzero"`
 	StillTrusting    []Dependent      `json:"consumers_still_trusting,omitzero"`
 	BlastRadius      *BlastRadius     `json:"blast_radius,omitempty"` // plan only
+	Loss             *Loss            `json:"loss,omitempty"`         // node remove: what ends with the node's key pairs
 	WaitsFor         []Blocker        `json:"waits_for,omitempty"`
 	Effects          []string         `json:"effects,omitempty"`  // plan only: one sentence each
 	Next             []string         `json:"next,omitzero"`      // commands worth typing now

@@ -67,6 +67,7 @@ const (
 	PathIssuer              = "/v1/issuers/{name}"
 	PathIssuerTerms         = "/v1/issuers/{name}/terms"
 	PathImportCACert        = "/v1/issuers/{name}/import"
+	PathIssuerRequest       = "/v1/issuers/{name}/csr"
 	PathAffected            = "/v1/issuers/{name}/affected" // ?node=
 	PathIssueCertificate    = "/v1/issuers/{name}/certificates"
 	PathCertificates        = "/v1/certificates"

@@ -116,18 +116,21 @@ type VerifyRequest struct {
 }
 
 // Verification is the answer. Valid says that the signature is mathematically
-// good, is by an instance of the trust set, and that the version may be trusted.
+// good, is by an instance of the trust set, that the version may be trusted, and that
+// the log knows the signature where it has to.
 type Verification struct {
-	Valid     bool            `json:"valid"`
-	Key       string          `json:"key"`
-	Version   uint64          `json:"version,omitempty"`
-	KID       Text            `json:"kid"`
-	Node      Text            `json:"node"`
-	State     Text            `json:"state"`  // of the version that signed
-	Status    string          `json:"status"` // good, revoked or unknown
-	Why       Text            `json:"why"`    // set unless valid
-	Claims    json.RawMessage `json:"claims,omitempty"`
-	Position  Position        `json:"position"`
-	AsOf      Time            `json:"as_of"`
-	Freshness string          `json:"freshness"`
+	Valid      bool             `json:"valid"`
+	Key        string           `json:"key"`
+	Version    uint64           `json:"version,omitempty"`
+	KID        Text             `json:"kid"`
+	Node       Text             `json:"node"`
+	State      Text             `json:"state"`      // of the version that signed
+	Status     string           `json:"status"`     // good, revoked or unknown
+	Why        Text             `json:"why"`        // set unless valid
+	Suspicious bool             `json:"suspicious"` // it verifies, and this cluster never released it: the key is in other hands
+	Record     *SignatureRecord `json:"record,omitempty"`
+	Claims     json.RawMessage  `json:"claims,omitempty"`
+	Position   Position         `json:"position"`
+	AsOf       Time             `json:"as_of"`
+	Freshness  string           `json:"freshness"`
 }
