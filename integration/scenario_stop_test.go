@@ -10,58 +10,80 @@ import (
 // Processes that stop at marked points, for times around the protocol's own.
 var stops = []time.Duration{time.Second, leaseFor, waitFor, 3 * waitFor}
 
-func (s *stage) stopFor() time.Duration {
-	if full() {
-		return stops[s.random.IntN(len(stops))]
+// eachStop plays with every length of a stop, or with one of the shorter ones where
+// there is little time, and repairs in between.
+func (s *stage) eachStop(play func(d time.Duration)) {
+	if !full() {
+		play(stops[s.random.IntN(3)])
+		return
 	}
-	return stops[s.random.IntN(3)] // the longest takes too long for every run
+	for i, d := range stops {
+		if i > 0 {
+			s.repair()
+		}
+		play(d)
+	}
+}
+
+// meanwhile withdraws the key, asking all nodes but these, and lets them go on after d,
+// fenced or not.
+func (s *stage) meanwhile(what string, d time.Duration, stopped ...*node) {
+	goOn := func() {
+		for _, n := range stopped {
+			n.goOn()
+		}
+	}
+	until := time.Now().Add(d)
+	time.AfterFunc(d, goOn)
+	w, took := s.suspend(stopped...)
+	s.expectFenced(what+" for "+d.String(), w, took, 15*time.Second)
+	s.stay(time.Until(until))
+	goOn()
+	s.stay(time.Second) // what they had begun comes to its end
 }
 
 // stopSigners stops a follower and the node without a vote while they sign, each at a
 // point of its own, withdraws the key, and lets them go on.
 func stopSigners(first, second string) func(*stage) {
 	return func(s *stage) {
-		_, follower, other := s.cast()
-		d := s.stopFor()
-		follower.at(first, fault.Stop, 0)
-		other.at(second, fault.Stop, 0)
-		follower.waitStopped(10 * time.Second)
-		other.waitStopped(10 * time.Second)
-		until := time.Now().Add(d)
-		w, took := s.suspend(follower, other)
-		s.expectFenced("two signers stopped", w, took, 10*time.Second)
-		s.stay(time.Until(until))
-		follower.goOn()
-		other.goOn()
-		s.stay(time.Second) // what they had begun comes to its end
+		s.eachStop(func(d time.Duration) {
+			_, follower, other := s.cast()
+			follower.at(first, fault.Stop, 0)
+			other.at(second, fault.Stop, 0)
+			follower.waitStopped(10 * time.Second)
+			other.waitStopped(10 * time.Second)
+			s.meanwhile("two signers stopped", d, follower, other)
+		})
 	}
 }
 
 // stopBeforeAck stops a node that has applied the withdrawal and not said so yet.
 func stopBeforeAck(s *stage) {
-	_, follower, _ := s.cast()
-	follower.at(fault.FenceAck, fault.Stop, 0)
-	w, took := s.suspend(follower)
-	s.expectFenced("a node stopped before its acknowledgement", w, took, 10*time.Second)
-	if !follower.stopped() {
-		s.find("%s was never asked to acknowledge", follower.name)
-	}
-	s.stay(s.stopFor())
-	follower.goOn()
-	s.stay(500 * time.Millisecond)
+	s.eachStop(func(d time.Duration) {
+		_, follower, _ := s.cast()
+		follower.at(fault.FenceAck, fault.Stop, 0)
+		var fenced sync.WaitGroup
+		fenced.Go(func() {
+			w, took := s.suspend(follower)
+			s.expectFenced("a node stopped before its acknowledgement for "+d.String(), w, took, 10*time.Second)
+		})
+		follower.waitStopped(10 * time.Second)
+		s.stay(d)
+		follower.goOn()
+		fenced.Wait()
+		s.stay(500 * time.Millisecond)
+	})
 }
 
-// stopBeforeGrant stops the leader with a grant in its hand, until others lead.
+// stopBeforeGrant stops the leader with a grant in its hand; if that is long, others
+// lead when it goes on.
 func stopBeforeGrant(s *stage) {
-	leader, _, _ := s.cast()
-	leader.at(fault.LeaseGrant, fault.Stop, 0)
-	leader.waitStopped(10 * time.Second)
-	until := time.Now().Add(s.stopFor())
-	w, took := s.suspend(leader)
-	s.expectFenced("leader stopped with a grant in its hand", w, took, 15*time.Second)
-	s.stay(time.Until(until))
-	leader.goOn()
-	s.stay(time.Second)
+	s.eachStop(func(d time.Duration) {
+		leader, _, _ := s.cast()
+		leader.at(fault.LeaseGrant, fault.Stop, 0)
+		leader.waitStopped(10 * time.Second)
+		s.meanwhile("leader stopped with a grant in its hand", d, leader)
+	})
 }
 
 // zombieLeader stops the leader until the others have fenced without it, and then

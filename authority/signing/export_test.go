@@ -13,5 +13,5 @@ func (s *Signer) Waiting() int {
 
 // Put records one request's signatures.
 func (s *Signer) Put(ctx context.Context, g command.SignatureGroup) (uint64, error) {
-	return s.notary.put(ctx, g)
+	return s.notary.Put(ctx, g)
 }

@@ -27,14 +27,14 @@ const (
 // answer travels.
 const flights = 2
 
-// notary writes strict signatures into the log before they are released. Requests
+// Notary writes strict signatures into the log before they are released. Requests
 // that are ready at the same time share an entry; each is accepted or refused whole
 // and by itself.
 //
 // What is recorded and then not released (the gate refuses, the process dies, the
 // answer is lost) stands in the log all the same: the record says that a signature
 // may exist, never that it was delivered.
-type notary struct {
+type Notary struct {
 	record Record
 	groups gather.Gatherer[command.SignatureGroup, deed]
 }
@@ -45,16 +45,17 @@ type deed struct {
 	err   error
 }
 
-func newNotary(record Record) *notary {
-	n := &notary{record: record}
+// NewNotary makes one that writes with record.
+func NewNotary(record Record) *Notary {
+	n := &Notary{record: record}
 	n.groups = gather.Gatherer[command.SignatureGroup, deed]{Carry: n.carry, Flights: flights, Items: entryGroups,
 		Weight: entryItems, Weigh: func(g command.SignatureGroup) int { return len(g.Items) }}
 	return n
 }
 
-// put records a group and returns the index of its entry. Whatever the error,
+// Put records a group and returns the index of its entry. Whatever the error,
 // nothing may be released.
-func (n *notary) put(ctx context.Context, g command.SignatureGroup) (uint64, error) {
+func (n *Notary) Put(ctx context.Context, g command.SignatureGroup) (uint64, error) {
 	d, err := n.groups.Put(ctx, g)
 	if err != nil {
 		return 0, notRecorded("it was not in the log in time: %v", err)
@@ -63,7 +64,7 @@ func (n *notary) put(ctx context.Context, g command.SignatureGroup) (uint64, err
 }
 
 // carry brings one entry to the log and says what became of each group.
-func (n *notary) carry(ctx context.Context, groups []command.SignatureGroup) ([]deed, error) {
+func (n *Notary) carry(ctx context.Context, groups []command.SignatureGroup) ([]deed, error) {
 	o, err := n.record(ctx, groups)
 	switch {
 	case err != nil:

@@ -69,7 +69,7 @@ type Config struct {
 type Signer struct {
 	Config
 	gates    gates
-	notary   *notary
+	notary   *Notary
 	verified atomic.Uint64 // round robin for sampled verification
 
 	// Signatures, for metrics. Expired ones were released, and not written in time.
@@ -90,7 +90,7 @@ func New(c Config) *Signer {
 	if c.Sealed == nil {
 		c.Sealed = func(lifecycle.KeyID) *lifecycle.Seal { return nil }
 	}
-	return &Signer{Config: c, notary: newNotary(c.Record)}
+	return &Signer{Config: c, notary: NewNotary(c.Record)}
 }
 
 // Request is what every signature is asked for with.

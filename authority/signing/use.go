@@ -63,5 +63,5 @@ func (s *Signer) enter(ctx context.Context, j *job, items []Item, tbs [][]byte) 
 	if len(g.Items) == 0 {
 		return 0, nil // nothing was signed, nothing will be released
 	}
-	return s.notary.put(ctx, g)
+	return s.notary.Put(ctx, g)
 }

@@ -48,7 +48,7 @@ func serverCommand() *cli.Command {
 				ctx = endWithStdin(ctx)
 			}
 			defer notify("STOPPING=1")
-			err = daemon.Run(ctx, conf, version, func() { notify("READY=1") })
+			err = daemon.Run(ctx, conf, version, func(*daemon.Daemon) { notify("READY=1") })
 			if errors.Is(err, hsm.ErrLocked) {
 				return &coded{err, exitLocked}
 			}

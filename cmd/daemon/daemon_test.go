@@ -62,7 +62,7 @@ func start(t *testing.T, c Config) *node {
 	ctx, cancel := context.WithCancel(t.Context())
 	n := &node{config: c, cancel: cancel, done: make(chan error, 1)}
 	ready := make(chan struct{})
-	go func() { n.done <- Run(ctx, c, "test", func() { close(ready) }) }()
+	go func() { n.done <- Run(ctx, c, "test", func(*Daemon) { close(ready) }) }()
 	select {
 	case <-ready:
 	case err := <-n.done:

@@ -81,9 +81,12 @@ type Daemon struct {
 	failed    chan error
 }
 
+// Signer is what signs on this node: a program that runs a node needs no listener.
+func (d *Daemon) Signer() *signing.Signer { return d.signer }
+
 // Run serves until ctx ends, then stops in order. ready is called when every
 // listener answers.
-func Run(ctx context.Context, c Config, version string, ready func()) error {
+func Run(ctx context.Context, c Config, version string, ready func(*Daemon)) error {
 	log, err := newLogger(c.Log)
 	if err != nil {
 		return err
@@ -100,7 +103,7 @@ func Run(ctx context.Context, c Config, version string, ready func()) error {
 		return errors.Join(err, d.stop(false))
 	}
 	log.Info("serving", "api", c.Listen.API, "public", c.Listen.Public, "version", version)
-	ready()
+	ready(d)
 	select {
 	case <-ctx.Done():
 		log.Info("stopping")
