@@ -24,7 +24,7 @@ const (
 
 // Wait is one thing the next step waits for.
 type Wait struct {
-	Kind    string            // "instance", "lead", "window", "node", "consumer" or "operator"
+	Kind    string            // "instance", "certificate", "lead", "window", "node", "consumer" or "operator"
 	Name    string            // of the node or consumer, when there is one
 	Owner   string            // who answers for it; "" = the owner of the key
 	Version uint64            // 0 = the key as a whole
@@ -115,7 +115,8 @@ func (p *planner) underway(k *lifecycle.Key, v *lifecycle.Version) Progress {
 			pr.WaitsFor = append(pr.WaitsFor, Wait{Kind: "lead", Version: v.Number, SinceAt: v.PublishedAt,
 				Detail: fmt.Sprintf("verifiers get %s to load the new public keys", k.Policy.Lead)})
 		}
-		pr.WaitsFor = append(pr.WaitsFor, heldBy(p.view.Gate(k, v, lifecycle.GateActivate, p.now).Holdouts, v, v.PublishedAt)...)
+		g := p.view.Gate(k, v, lifecycle.GateActivate, p.now)
+		pr.WaitsFor = append(append(pr.WaitsFor, p.uncertified(k, v, g.Uncertified)...), heldBy(g.Holdouts, v, v.PublishedAt)...)
 		enough = p.usable(k, v, instances) >= need(k, v)
 	} else if ready, _ := p.tally(instances); ready > 0 && k.Policy.MinReady == 0 && !v.Emergency {
 		pr.EarliestAt = v.Created.At.Add(ReadyGrace)

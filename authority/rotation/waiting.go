@@ -19,6 +19,9 @@ func (p *planner) note(k *lifecycle.Key, v *lifecycle.Version, instances []*life
 	since := v.Created.At.Add(noticeAfter)
 	if v.PublishedAt != 0 {
 		since = p.timeDone(k, v)
+		if p.view.Issuer(k.ID) != nil {
+			since = max(since, v.PublishedAt.Add(noticeAfter)) // CA certificates are made by themselves, except an external issuer's
+		}
 	}
 	if v.NotedAt >= since || !p.due(since) {
 		return
@@ -43,7 +46,7 @@ func (p *planner) timeDone(k *lifecycle.Key, v *lifecycle.Version) lifecycle.Ins
 func (p *planner) somebody(k *lifecycle.Key, v *lifecycle.Version, instances []*lifecycle.Instance) (out []Wait) {
 	if v.PublishedAt != 0 {
 		g := p.view.Gate(k, v, lifecycle.GateActivate, p.now)
-		out = heldBy(g.Holdouts, v, v.PublishedAt)
+		out = append(p.uncertified(k, v, g.Uncertified), heldBy(g.Holdouts, v, v.PublishedAt)...)
 	}
 	if ready, _ := p.tally(instances); ready < need(k, v) {
 		out = append(out, p.unready(k, v, instances)...)
@@ -68,6 +71,27 @@ func named(waits []Wait) string {
 		parts = append(parts, s)
 	}
 	return strings.Join(parts, ", ")
+}
+
+// uncertified names the instances of an issuer that have no CA certificate yet, and who
+// is to give them one.
+func (p *planner) uncertified(k *lifecycle.Key, v *lifecycle.Version, nodes []*lifecycle.Node) (out []Wait) {
+	is := p.view.Issuer(k.ID)
+	for _, n := range nodes {
+		w := Wait{Kind: "certificate", Name: n.Name, Version: v.Number, SinceAt: v.PublishedAt, Hint: "chancery issuer show " + string(k.ID),
+			Detail: fmt.Sprintf("the instance on %s has no CA certificate yet", n.Name)}
+		switch is.Kind {
+		case lifecycle.ExternalIssuer:
+			w.Detail += ": the CA above it signs its request, and somebody imports the answer"
+			w.Hint = fmt.Sprintf("chancery issuer csr %s --node %s", k.ID, n.Name)
+		case lifecycle.IssuingIssuer:
+			w.Detail += ": an instance of " + string(is.Parent) + " signs it"
+		default:
+			w.Detail += ": it signs its own"
+		}
+		out = append(out, w)
+	}
+	return out
 }
 
 // heldBy names the consumers that a gate of the version waits for.

@@ -147,8 +147,9 @@ func TestAnnounceIsRefused(t *testing.T) {
 		}},
 		{name: "another node's CA revoked", first: func(p *pki) { p.ok(revokeCert(lifecycle.CACompromise, p.caSerial(1))) }},
 		{name: "a new version without a CA certificate", first: func(p *pki) {
-			p.ok(&command.PrepareVersion{Key: corp, Version: 2, Instances: intents(corp, 2, p.nodes...)})
-			p.use(corp, 2, p.nodes...)
+			p.succeed()
+			p.ok(&command.SkipGate{Key: corp, Version: 2, Gate: lifecycle.GateActivate, Comment: "drill"})
+			p.ok(&command.ActivateVersion{Key: corp, Version: 2})
 		}, item: func(p *pki, it *command.IssueItem) { it.Version, it.KID = 2, p.kid(corp, 2, 0) }, want: state.NoCACertificate},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -266,8 +267,9 @@ func TestRightThatEndedBetween(t *testing.T) {
 		}, state.InstanceNotHere},
 		{"suspended", func(p *pki, _ form) { p.ok(&command.SuspendVersion{Key: corp, Version: 1}) }, state.KeySuspended},
 		{"a successor took over", func(p *pki, _ form) {
-			p.ok(&command.PrepareVersion{Key: corp, Version: 2, Instances: intents(corp, 2, p.nodes...)})
-			p.use(corp, 2, p.nodes...)
+			p.succeed()
+			p.ok(&command.SkipGate{Key: corp, Version: 2, Gate: lifecycle.GateActivate, Comment: "drill"})
+			p.ok(&command.ActivateVersion{Key: corp, Version: 2})
 		}, state.NoActiveVersion},
 		{"quarantined", func(p *pki, _ form) { p.quarantine(0) }, state.InstanceNotHere},
 		{"sealed", func(p *pki, _ form) { p.ok(p.sealing(0, 1, "")) }, state.Sealed},

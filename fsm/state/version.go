@@ -149,6 +149,9 @@ func (x *tx) activateVersion(c *command.ActivateVersion) Outcome {
 	if o := x.enough(k, v); !o.OK() {
 		return o
 	}
+	if o := x.mayIssueNext(k, v); !o.OK() {
+		return o
+	}
 	if !c.Early {
 		if o := x.goesOn(k, v); !o.OK() {
 			return o
@@ -158,6 +161,18 @@ func (x *tx) activateVersion(c *command.ActivateVersion) Outcome {
 		}
 	}
 	return x.putToUse(k, v, c.Early || !v.Gated(), c.Comment)
+}
+
+// mayIssueNext refuses the next version of an issuer as long as a node could not issue
+// with it, early or not: all that an early activation would bring is that issuing stops.
+func (x *tx) mayIssueNext(k *lifecycle.Key, v *lifecycle.Version) Outcome {
+	if !v.Gated() {
+		return Outcome{}
+	}
+	if nodes := x.view().uncertified(k.ID, v.Number, x.clock); len(nodes) > 0 {
+		return refuse(NotReady, subject(k.ID, v.Number), "the instances on %s have no CA certificate: they would issue nothing; chancery rotation skip lets it pass without", namesOf(nodes))
+	}
+	return Outcome{}
 }
 
 // passActivate refuses a version that stands before a closed gate.

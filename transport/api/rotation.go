@@ -213,6 +213,9 @@ func skipEffects(say func(string, ...any), v *state.View, k *lifecycle.Key, vers
 		if g.OpensAt > v.Clock() {
 			say("verifiers that load it later than that would refuse what it signs: its lead would have lasted until %s", g.OpensAt)
 		}
+		for _, n := range g.Uncertified {
+			say("%s would issue nothing until its instance has a CA certificate", n.Name)
+		}
 	} else {
 		say("%s would leave the JWKS at once: what it signed would not verify any more", name)
 		if g.OpensAt > v.Clock() {
