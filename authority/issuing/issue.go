@@ -69,7 +69,41 @@ func (o *Office) Issue(ctx context.Context, order Order) (*Issued, error) {
 		return nil, refuse("invalid", "openssl req -new makes one", "%v", err)
 	}
 	req.Names = join(req.Names, order.Names)
-	return o.issue(ctx, &job{Order: order, request: req, digest: digest[:], verb: "cert.issue"})
+	return o.overtaking(&order, digest, func(uint64) (*Issued, error) {
+		return o.issue(ctx, &job{Order: order, request: req, digest: digest[:], verb: "cert.issue"})
+	})
+}
+
+// maxTries is how often a request is followed from one version to the next: a second
+// rotation within one request is none that anybody makes.
+const maxTries = 2
+
+// overtaking issues, and once more when the issuer went over to its next version
+// meanwhile: what the version before signed then is either on record, and given out, or
+// revoked.
+func (o *Office) overtaking(order *Order, digest [32]byte, issue func(version uint64) (*Issued, error)) (*Issued, error) {
+	version := o.active(order.Issuer)
+	for try := 1; ; try++ {
+		is, err := issue(version)
+		now := o.active(order.Issuer)
+		if err == nil || now == 0 || now == version || try == maxTries {
+			return is, err
+		}
+		version = now
+		if done, failed := o.replay(order, digest); failed != nil {
+			return nil, err
+		} else if done != nil {
+			return done, nil
+		}
+	}
+}
+
+// active is the version of the issuer that signs now, 0 when there is none.
+func (o *Office) active(issuer string) uint64 {
+	if k := o.Ledger.View().Key(lifecycle.KeyID(issuer)); k != nil {
+		return k.Active
+	}
+	return 0
 }
 
 func join(a, b pki.Names) pki.Names {
@@ -219,6 +253,9 @@ func (o *Office) replay(order *Order, digest [32]byte) (*Issued, error) {
 	}
 	if !bytes.Equal(before, digest[:]) {
 		return nil, refuse(string(state.RequestIDReused), "use a new request id", "request id %s was used for another certificate (digest %s)", order.RequestID, hex.EncodeToString(before[:4]))
+	}
+	if c, err := v.Certificate(serial); err != nil || c != nil && c.Revocation != nil && c.Revocation.Unrecorded {
+		return nil, err // it was never given out: another one may be made
 	}
 	done, err := Find(v, serial)
 	if err != nil {

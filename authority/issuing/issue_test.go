@@ -117,8 +117,52 @@ func TestLostRecord(t *testing.T) {
 	if row, err := w.ledger.View().Certificate(serial); err != nil || row.State != lifecycle.CertRevoked || !row.Revocation.Unrecorded {
 		t.Errorf("row %+v, %v", row, err)
 	}
-	if _, err := w.office.Issue(ctx, order); err == nil {
-		t.Error("a repeat got it after all")
+	if is, err := w.office.Issue(ctx, order); err != nil || is.Serial == serial || is.Replayed {
+		t.Errorf("a repeat, when the first is revoked: %+v, %v", is, err)
+	}
+}
+
+// TestOvertaken: the issuer goes over to its next version while a certificate is signed,
+// and whoever asked for it gets one of that version, by the same request.
+func TestOvertaken(t *testing.T) {
+	for name, ask := range map[string]func(w *world, old *Issued, key *ecdsa.PrivateKey) (*Issued, error){
+		"issue": func(w *world, _ *Issued, key *ecdsa.PrivateKey) (*Issued, error) {
+			return w.office.Issue(ctx, w.order(key, "b.test"))
+		},
+		"renew": func(w *world, old *Issued, key *ecdsa.PrivateKey) (*Issued, error) {
+			r := Renewal{Serial: old.Serial, CSR: csr(w.t, key), At: w.ledger.Clock().At(), RequestID: newID(w), ReceivedAt: w.gone}
+			r.Proof = prove(t, w, &r, key)
+			return w.office.Renew(ctx, r)
+		},
+	} {
+		w := build(t)
+		w.keep()
+		key := newKey(t)
+		old, err := w.office.Issue(ctx, w.order(key, "a.test"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		next := w.prepare("corp", 2)
+		w.ledger.Must(t, &command.PublishVersion{Key: "corp", Version: 2})
+		w.keep()
+		w.log.beforeEntry = func() {
+			w.log.beforeEntry = nil
+			w.ledger.Must(t, &command.ActivateVersion{Key: "corp", Version: 2})
+		}
+		is, err := ask(w, old, key)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if is.Chain[0].KID != next.KID {
+			t.Errorf("%s: signed by %s", name, is.Chain[0].KID)
+		}
+		verify(t, w, is, "")
+		verify(t, w, old, "a.test")
+		page, err := w.ledger.View().FindCertificates(state.CertQuery{Issuer: "corp", States: []lifecycle.CertState{lifecycle.CertRevoked}, Limit: 10})
+		if err != nil || len(page.Certificates) != 1 || !page.Certificates[0].Revocation.Unrecorded {
+			t.Errorf("%s: what the version before it signed too late: %+v, %v", name, page.Certificates, err)
+		}
 	}
 }
 

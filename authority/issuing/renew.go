@@ -60,11 +60,12 @@ func (o *Office) Renew(ctx context.Context, r Renewal) (*Issued, error) {
 	}
 	names := pki.Names{DNS: old.DNS, IPs: old.IPs, URIs: old.URIs, Emails: old.Emails}
 	req.Names, req.CommonName = names, cert.Subject.CommonName
-	k := v.Key(old.Issuer)
-	if k == nil || k.Active == 0 {
-		return nil, refuse(string(state.NoActiveVersion), "chancery key show "+string(old.Issuer), "issuer %s signs nothing now", old.Issuer)
-	}
-	return o.issue(ctx, &job{Order: order, request: req, digest: digest[:], verb: "cert.renew", byCertificate: true, version: k.Active})
+	return o.overtaking(&order, digest, func(version uint64) (*Issued, error) {
+		if version == 0 {
+			return nil, refuse(string(state.NoActiveVersion), "chancery key show "+string(old.Issuer), "issuer %s signs nothing now", old.Issuer)
+		}
+		return o.issue(ctx, &job{Order: order, request: req, digest: digest[:], verb: "cert.renew", byCertificate: true, version: version})
+	})
 }
 
 // renewable finds the certificate and checks that its key asks.

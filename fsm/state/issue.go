@@ -54,7 +54,7 @@ func (x *tx) issueIntents(c *command.IssueIntents) Outcome {
 // rememberIssue lets a repeat of the request find its certificate.
 func (x *tx) rememberIssue(it *command.IssueItem) {
 	if it.RequestID != "" {
-		x.coldAdd(TableCertRequests, requestKey(it.Requester, it.RequestID), append(it.Serial[:], it.RequestDigest...))
+		x.coldPut(TableCertRequests, requestKey(it.Requester, it.RequestID), append(it.Serial[:], it.RequestDigest...))
 	}
 }
 
@@ -90,7 +90,8 @@ func (x *tx) mayAnnounce(node *lifecycle.Node, it *command.IssueItem) Outcome {
 		Requester: it.Requester, TokenID: it.TokenID, Replaces: it.Replaces, ByReplaced: it.ByCertificate})
 }
 
-// requestedBefore refuses a second certificate for one request.
+// requestedBefore refuses a second certificate for one request, unless the first was
+// never given out: its right ended while it was signed, or it was lost on the way.
 func (x *tx) requestedBefore(it *command.IssueItem) Outcome {
 	if it.RequestID == "" {
 		return Outcome{}
@@ -109,6 +110,9 @@ func (x *tx) requestedBefore(it *command.IssueItem) Outcome {
 	serial, digest := parseRequest(b)
 	if !bytes.Equal(digest, it.RequestDigest) {
 		return refuse(RequestIDReused, it.RequestID, "this request id was used for another certificate: use a new one")
+	}
+	if c := x.certificate(serial); c != nil && c.Revocation != nil && c.Revocation.Unrecorded {
+		return Outcome{}
 	}
 	return refuse(AlreadyExists, it.RequestID, "the request has the certificate %s", serial)
 }

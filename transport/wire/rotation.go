@@ -24,7 +24,7 @@ type Step struct {
 
 // Blocker is something that must happen before a rotation goes on.
 type Blocker struct {
-	Kind   string `json:"kind"` // instance, node, lead, window, consumer, operator
+	Kind   string `json:"kind"` // instance, certificate, node, lead, window, consumer, operator
 	Name   string `json:"name"`
 	Owner  string `json:"owner,omitempty"`
 	Since  Time   `json:"since"`
