@@ -58,7 +58,7 @@ func (s *Service) change(ctx context.Context, req Request, verb access.Verb, key
 	if err != nil {
 		return Result{}, s.confirmed(ctx, lead, err)
 	}
-	r, err := s.carryOut(ctx, req, caller, plan)
+	r, err := s.carryOut(ctx, req, caller, verb, plan)
 	if err != nil {
 		err = s.confirmed(ctx, lead, err)
 	}
@@ -129,8 +129,14 @@ func withdraws(verb access.Verb) bool {
 	return verb == access.KeyRevoke || verb == access.KeySuspend || verb == access.KeyReplace || verb == access.CertRevoke || verb == access.CertRevokeOwn
 }
 
+// consents reports whether the verb only says something about a proposal: a withdrawal
+// may be waiting for it.
+func consents(verb access.Verb) bool {
+	return verb == access.ProposalApprove || verb == access.ProposalWithdraw || verb == access.ProposalBreak
+}
+
 // carryOut plans, tries and proposes, again when a row moved meanwhile.
-func (s *Service) carryOut(ctx context.Context, req Request, caller *lifecycle.Principal, plan planner) (Result, error) {
+func (s *Service) carryOut(ctx context.Context, req Request, caller *lifecycle.Principal, verb access.Verb, plan planner) (Result, error) {
 	var o state.Outcome
 	var at lifecycle.Instant
 	var fence *lifecycle.Fence
@@ -158,6 +164,9 @@ func (s *Service) carryOut(ctx context.Context, req Request, caller *lifecycle.P
 				return Result{}, err
 			}
 			o, fence = state.Rehearse(v, cmd)
+		}
+		if o.OK() && !req.DryRun && fence == nil && !withdraws(verb) && !consents(verb) && s.full() {
+			return Result{}, ErrFull
 		}
 		if o.OK() && !req.DryRun {
 			fault.Reached(fault.WritePlanned)

@@ -11,6 +11,8 @@ var (
 	ErrUnauthenticated = errors.New("no valid credential")
 	// ErrAudit is returned when the audit record could not be written: nothing was done.
 	ErrAudit = errors.New("the audit record could not be written, so nothing was done")
+	// ErrFull is returned while the leader's disk is full, for what takes nothing away.
+	ErrFull = errors.New("the leader's disk is full, and what it has in reserve is for withdrawals")
 )
 
 // Denied is returned when the caller may not do what was asked.

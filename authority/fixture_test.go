@@ -103,6 +103,7 @@ func (m *members) TransferLeadership(_ context.Context, to lifecycle.NodeID) err
 func (m *members) Servers() (map[string]bool, error) { return nil, nil }
 
 type world struct {
+	full    bool // the disk is
 	t       *testing.T
 	ledger  *ledgertest.Ledger
 	race    *racing
@@ -125,7 +126,7 @@ func build(t *testing.T) *world {
 	}
 	l.Must(t, &command.RevokePrincipal{Name: "gone"})
 	w := &world{t: t, ledger: l, race: &racing{Ledger: l}, audit: &recorder{ledger: l}, members: &members{}, node2: ids[1]}
-	w.service = authority.New(authority.Config{Ledger: w.race, Members: w.members, Audit: w.audit, Clock: clock.Now, Logger: slog.New(slog.DiscardHandler)})
+	w.service = authority.New(authority.Config{Ledger: w.race, Members: w.members, Audit: w.audit, Full: func() bool { return w.full }, Clock: clock.Now, Logger: slog.New(slog.DiscardHandler)})
 	return w
 }
 

@@ -28,7 +28,8 @@ type Config struct {
 	Ledger  ledger.Ledger
 	Members ledger.Membership
 	Audit   Recorder
-	Gossip  GossipKeys // nil = there is none to rotate
+	Gossip  GossipKeys  // nil = there is none to rotate
+	Full    func() bool // the disk is full: only withdrawals are carried out; nil = it never is
 	Clock   func() time.Time
 	Rand    io.Reader
 	Logger  *slog.Logger
@@ -40,6 +41,7 @@ type Service struct {
 	members ledger.Membership
 	audit   Recorder
 	gossip  GossipKeys
+	full    func() bool
 	clock   func() time.Time
 	rand    io.Reader
 	log     *slog.Logger
@@ -48,7 +50,10 @@ type Service struct {
 
 // New makes a Service; it starts nothing.
 func New(c Config) *Service {
-	s := &Service{ledger: c.Ledger, members: c.Members, audit: c.Audit, gossip: c.Gossip, clock: c.Clock, rand: c.Rand, log: c.Logger}
+	s := &Service{ledger: c.Ledger, members: c.Members, audit: c.Audit, gossip: c.Gossip, full: c.Full, clock: c.Clock, rand: c.Rand, log: c.Logger}
+	if s.full == nil {
+		s.full = func() bool { return false }
+	}
 	if s.clock == nil {
 		s.clock = time.Now
 	}

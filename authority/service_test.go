@@ -78,6 +78,51 @@ func TestRevokeWithoutJournal(t *testing.T) {
 	code(t, err, "denied") // access still counts
 }
 
+// TestFullDisk: what the reserve leaves is for whatever takes a right away, and for those
+// who must consent to that.
+func TestFullDisk(t *testing.T) {
+	w := build(t)
+	for _, k := range []string{"ci", "ci-2", "ci-3"} {
+		w.create(k)
+	}
+	w.full = true
+	before := w.ledger.View().Position().Index
+	for name, do := range map[string]func() error{
+		"create": func() error { _, err := w.service.CreateKey(ctx, as("admin"), spec("new")); return err },
+		"rotate": func() error { _, err := w.service.RotateKey(ctx, as("op"), "ci-2"); return err },
+		"token": func() error {
+			_, s, err := w.service.CreateToken(ctx, as("admin"), "op", "", 0)
+			return joinSecret(s, err)
+		},
+	} {
+		if err := do(); !errors.Is(err, authority.ErrFull) {
+			t.Errorf("%s on a full disk = %v", name, err)
+		}
+	}
+	if now := w.ledger.View().Position().Index; now != before {
+		t.Errorf("index %d became %d", before, now)
+	}
+	for name, do := range map[string]func() error{
+		"revoke": func() error {
+			_, err := w.service.Revoke(ctx, as("op"), authority.RevokeSpec{Key: "ci", Reason: "keyCompromise"})
+			return err
+		},
+		"suspend": func() error {
+			_, err := w.service.SuspendVersion(ctx, as("op"), authority.VersionSpec{Key: "ci-2", Version: 1})
+			return err
+		},
+		"revoke principal": func() error { _, err := w.service.RevokePrincipal(ctx, as("admin"), "aud"); return err },
+	} {
+		if err := do(); err != nil {
+			t.Errorf("%s on a full disk = %v", name, err)
+		}
+	}
+	w.full = false
+	if _, err := w.service.RotateKey(ctx, as("op"), "ci-3"); err != nil {
+		t.Errorf("with room again: %v", err)
+	}
+}
+
 func joinSecret(s string, err error) error {
 	if s != "" {
 		return errors.New("a secret came with an error")

@@ -70,6 +70,7 @@ type Report struct {
 	Verified      bool             `json:"verified"` // the state file has been read as a whole
 	Version       string           `json:"version"`
 	CertExpiresMS int64            `json:"cert_expires_ms"`
+	DiskFull      bool             `json:"disk_full,omitempty"` // its reserve is given up
 	KeyStore      KeyStoreReport   `json:"keystore"`
 	Lease         LeaseReport      `json:"lease"`
 }

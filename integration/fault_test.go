@@ -2,6 +2,7 @@ package integration
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -155,7 +156,7 @@ func TestFullDisk(t *testing.T) {
 			}
 			return ""
 		})
-		if text := n3.text(); !strings.Contains(text, "no space left on device") {
+		if text := n3.text(); !strings.Contains(text, "no space left on device") && !strings.Contains(text, "the disk is full") {
 			t.Errorf("n3 does not say that its disk is full\n%s", n3.tail(20))
 		}
 		free()
@@ -167,6 +168,82 @@ func TestFullDisk(t *testing.T) {
 		c.mustSign(n3, "ci")
 		checkAgreement(t, c)
 	}
+}
+
+// TestReserve fills the disks of all three nodes. None of them signs or changes anything
+// any more, everybody is told why, and a revocation goes through on every one of them,
+// from what they held in reserve; also when one of them was killed and has to start on
+// its full disk. With room again they go on by themselves.
+func TestReserve(t *testing.T) {
+	t.Parallel()
+	c := &lab{t: t, dir: t.TempDir()}
+	t.Cleanup(c.end)
+	first := c.layOut()
+	smallDisk(t, first.data())
+	c.found(first)
+	for range 2 {
+		n := c.layOut()
+		smallDisk(t, n.data())
+		c.enrol(n)
+		c.promote(n)
+	}
+	for _, n := range c.nodes {
+		c.waitReady(n, "?for=sign")
+	}
+	c.createKey("ci", "")
+	c.createKey("other", "")
+	c.agree()
+
+	var free []func()
+	for _, n := range c.nodes {
+		free = append(free, fill(t, n))
+	}
+	eventually(t, 30*time.Second, "every node says that its disk is full", func() string {
+		s, err := c.admin.Status(ctx(t), client.Consistency(wire.Stale))
+		if err != nil {
+			return err.Error()
+		}
+		full := 0
+		for _, p := range s.Problems {
+			if p.Code == "disk_full" && p.Severity == wire.Critical {
+				full++
+			}
+		}
+		if full != 3 {
+			return fmt.Sprintf("%d of 3: %+v", full, s.Problems)
+		}
+		return ""
+	})
+	impatient, cancel := context.WithTimeout(ctx(t), 10*time.Second)
+	defer cancel()
+	_, err := c.admin.AddPrincipal(impatient, wire.AddPrincipal{Name: "late", Kind: lifecycle.Service, Roles: []string{"signer:late"}})
+	if err == nil || !strings.Contains(err.Error(), "disk is full") {
+		t.Errorf("a change on a full disk: %v", err)
+	}
+	down := c.leader()
+	down.kill()
+	down.start(t)
+	c.waitReady(down, "")
+	if _, err := c.admin.Revoke(ctx(t), "ci", wire.Revoke{Reason: lifecycle.KeyCompromise}); err != nil {
+		t.Fatalf("revoke on full disks: %v", err)
+	}
+	c.agree()
+	for _, n := range c.nodes {
+		if !n.alive() {
+			t.Errorf("%s ended: %s", n.name, n.tail(1))
+		}
+	}
+	for _, f := range free {
+		f()
+	}
+	for _, n := range c.nodes {
+		c.waitReady(n, "?for=sign")
+		c.mustSign(n, "other")
+	}
+	if _, err := c.admin.AddPrincipal(ctx(t), wire.AddPrincipal{Name: "late", Kind: lifecycle.Service, Roles: []string{"signer:late"}}); err != nil {
+		t.Errorf("with room again: %v", err)
+	}
+	checkAgreement(t, c)
 }
 
 // lead hands leadership to a node and waits until it has it.

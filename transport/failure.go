@@ -95,6 +95,8 @@ var failures = []struct {
 	{authority.ErrUnauthenticated, wire.Unauthenticated, "", "chancery login, or give --token-file or --cert and --cert-key"},
 	{authority.ErrAudit, wire.AuditUnavailable, "the audit record could not be written, so nothing was done", "try another node, and look at this node's disk"},
 
+	{authority.ErrFull, wire.DiskFull, "the leader's disk is full, and what it has in reserve is for withdrawals: nothing was done", "free some space under data_dir on the leader; revoke and suspend go on"},
+
 	{ledger.ErrNotLeader, wire.NotLeader, "no leader is known to this node: nothing was done", "try again in a moment, or another node"},
 	{ledger.ErrStale, wire.IsStale, "this node has heard nothing from the leader for too long to answer that: nothing was done", "try another node, or ask with Chancery-Consistency: stale"},
 	{ledger.ErrBehind, wire.Behind, "this node did not reach the position asked for in time", "try again, or another node"},

@@ -111,7 +111,7 @@ func TestEveryRefusal(t *testing.T) {
 // source: each has a row in the table.
 func TestEverySentinel(t *testing.T) {
 	all := map[string]error{
-		"ErrUnauthenticated": authority.ErrUnauthenticated, "ErrAudit": authority.ErrAudit,
+		"ErrUnauthenticated": authority.ErrUnauthenticated, "ErrAudit": authority.ErrAudit, "ErrFull": authority.ErrFull,
 		"ErrNotLeader": ledger.ErrNotLeader, "ErrStale": ledger.ErrStale, "ErrNoLease": ledger.ErrNoLease, "ErrBehind": ledger.ErrBehind, "ErrEpoch": ledger.ErrEpoch, "ErrBusy": ledger.ErrBusy,
 		"ErrClock": ledger.ErrClock, "ErrIndeterminate": ledger.ErrIndeterminate, "ErrStopped": ledger.ErrStopped,
 		"hsm.ErrNotFound": hsm.ErrNotFound, "hsm.ErrExists": hsm.ErrExists, "hsm.ErrAmbiguous": hsm.ErrAmbiguous, "hsm.ErrMismatch": hsm.ErrMismatch,

@@ -92,7 +92,7 @@ func Open(root string, opts Options) (*Dir, error) {
 	if d.lock, err = acquire(d.path("lock"), root); err != nil {
 		return nil, err
 	}
-	if err := d.prepare(fresh, boot); err != nil {
+	if err := errors.Join(d.OpenReserve().relieve(), d.prepare(fresh, boot)); err != nil {
 		_ = d.lock.Close() // the error that matters is err; closing only drops the lock
 		return nil, err
 	}

@@ -108,7 +108,7 @@ func (d *Dir) write(name string, data []byte) error {
 
 // FreeBytes tells how much more the data directory's file system takes.
 func (d *Dir) FreeBytes() (uint64, error) {
-	n, err := freeBytes(d.root)
+	n, _, err := spaceOf(d.root)
 	if err != nil {
 		return 0, fmt.Errorf("ask for free space of %s: %w", d.root, err)
 	}

@@ -11,4 +11,4 @@ var errPlatform = errors.New("servers run on Linux and macOS only")
 
 func acquire(string, string) (*os.File, error) { return nil, errPlatform }
 
-func freeBytes(string) (uint64, error) { return 0, errPlatform }
+func spaceOf(string) (free, total uint64, err error) { return 0, 0, errPlatform }

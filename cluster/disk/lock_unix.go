@@ -53,11 +53,12 @@ func flock(f *os.File) error {
 	}
 }
 
-// freeBytes is what an unprivileged process can still write to the file system.
-func freeBytes(path string) (uint64, error) {
+// spaceOf is what an unprivileged process can still write to the file system, and its size.
+func spaceOf(path string) (free, total uint64, err error) {
 	var st unix.Statfs_t
 	if err := unix.Statfs(path, &st); err != nil {
-		return 0, err
+		return 0, 0, err
 	}
-	return st.Bavail * uint64(st.Bsize), nil //nolint:unconvert // Bsize is int64 on Linux, uint32 on macOS
+	block := uint64(st.Bsize) //nolint:unconvert // int64 on Linux, uint32 on macOS
+	return st.Bavail * block, st.Blocks * block, nil
 }

@@ -25,6 +25,9 @@ func (d *Daemon) hold() string {
 	if why := sealedWhole(d.seals); why != "" {
 		return why
 	}
+	if d.full.Load() {
+		return diskFull
+	}
 	if d.provision.State().Wiped {
 		return "its partition of the key store is empty, and should not be: put the device back that holds its keys"
 	}

@@ -30,6 +30,7 @@ func (d *Daemon) measure() {
 	gauge("provision_missing", "Registered key pairs that are not in this node's partition.", func() float64 { return float64(d.provision.State().Missing) })
 	gauge("provision_quarantined", "Instances of this node that are not used for signing.", func() float64 { return float64(len(d.provision.State().Quarantined)) })
 	gauge("keystore_ok", "1 while the key store answers.", func() float64 { return one(d.store.Health().OK) })
+	gauge("disk_reserve_ok", "0 while the disk under data_dir is full, and the node only withdraws.", func() float64 { return one(!d.full.Load()) })
 	gauge("audit_head_seq", "Number of the newest audit record on disk.", func() float64 { return float64(d.journal.Head().Seq) })
 	gauge("audit_ok", "1 while the audit journal can be written.", func() float64 { return one(d.journal.Err() == nil) })
 	gauge("cluster_log_size", "Leaves of the lifecycle log.", func() float64 { return float64(d.node.View().Position().LogSize) })

@@ -32,6 +32,7 @@ import (
 	"github.com/chancery-project/chancery/authority/signing"
 	"github.com/chancery-project/chancery/authority/webhook"
 	"github.com/chancery-project/chancery/cluster"
+	"github.com/chancery-project/chancery/cluster/disk"
 	"github.com/chancery-project/chancery/fsm/ledger"
 	"github.com/chancery-project/chancery/fsm/lifecycle"
 	"github.com/chancery-project/chancery/transport/api"
@@ -73,12 +74,16 @@ type Daemon struct {
 	caches    caches
 	api       *api.API
 	seals     *seal.List
+	reserve   *disk.Reserve // start's, then tendSpace's, as is what it last complained of
+	full      atomic.Bool   // the disk is, and the reserve is given up
 	webhooks  *webhook.Sender
 	admin     *http.Server
 	cancel    context.CancelFunc
 	running   sync.WaitGroup
 	seeds     map[lifecycle.NodeID]cluster.Seed // the members as last written; introduce's own
 	failed    chan error
+
+	spaceTrouble string
 }
 
 // Signer is what signs on this node: a program that runs a node needs no listener.
@@ -117,6 +122,8 @@ func (d *Daemon) start(ctx context.Context) (err error) {
 	if d.place, err = openPlace(d.config); err != nil {
 		return err
 	}
+	d.reserve = d.place.dir.OpenReserve()
+	d.lookAtSpace() // before anybody writes
 	if d.store, err = hsm.Open(ctx, d.config.keyStoreConfig(d.place.dir.Keys(), d.place.member.ClusterID), d.log); err != nil {
 		return fmt.Errorf("open the key store: %w", err)
 	}
@@ -154,6 +161,7 @@ func (d *Daemon) start(ctx context.Context) (err error) {
 	d.background(func() { d.status.run(background) })
 	d.background(func() { d.introduce(background) })
 	d.background(func() { d.tendGossip(background) })
+	d.background(func() { d.tendSpace(background) })
 	return d.startListeners(background)
 }
 
@@ -226,6 +234,7 @@ func (d *Daemon) hint(id lifecycle.NodeID) string {
 func (d *Daemon) report(r *cluster.Report) {
 	r.Version = d.version
 	r.CertExpiresMS = d.renewal.current.Load().Leaf.NotAfter.UnixMilli()
+	r.DiskFull = d.full.Load()
 	h := d.store.Health()
 	r.KeyStore = cluster.KeyStoreReport{Driver: d.store.Driver(), OK: h.OK, Why: h.Why}
 	if d.releasing.Load() != nil { // set after provision is
@@ -236,7 +245,7 @@ func (d *Daemon) report(r *cluster.Report) {
 
 func (d *Daemon) startAuthority(ctx context.Context) (err error) {
 	d.ring = newGossipRing(d.place, d.useGossipKeys, d.log)
-	d.service = authority.New(authority.Config{Ledger: d.node, Members: d.node, Audit: d.journal, Gossip: d.ring, Logger: d.log})
+	d.service = authority.New(authority.Config{Ledger: d.node, Members: d.node, Audit: d.journal, Gossip: d.ring, Full: d.full.Load, Logger: d.log})
 	d.reporter = &reporter{node: d.node, service: d.service, client: d.client}
 	d.provision, err = provision.Open(provision.Config{Ledger: d.node, Store: d.store, Reporter: d.reporter,
 		NotesDir: filepath.Join(d.place.dir.Root(), "erasing"), Log: d.log})

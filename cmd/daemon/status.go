@@ -61,7 +61,7 @@ func raftState(s cluster.Status, id, self lifecycle.NodeID, voter, heard bool) s
 
 func health(r cluster.Report, state string) api.NodeHealth {
 	h := api.NodeHealth{State: state, Version: r.Version, AppliedIndex: r.Index, Orphans: r.KeyStore.Orphans, Missing: r.KeyStore.Missing,
-		Keystore: hsm.Health{OK: r.KeyStore.OK, Why: r.KeyStore.Why}, CertExpiresAt: time.UnixMilli(r.CertExpiresMS)}
+		Keystore: hsm.Health{OK: r.KeyStore.OK, Why: r.KeyStore.Why}, CertExpiresAt: time.UnixMilli(r.CertExpiresMS), DiskFull: r.DiskFull}
 	if r.StalenessMS >= 0 {
 		stale := time.Duration(r.StalenessMS+r.AgeMS) * time.Millisecond
 		h.Staleness = &stale

@@ -33,6 +33,7 @@ type NodeHealth struct {
 	Missing       int
 	ClockOffset   *time.Duration
 	CertExpiresAt time.Time
+	DiskFull      bool
 }
 
 func (c *call) showStatus() (any, error) {
@@ -163,6 +164,9 @@ func (p *problems) health(n *lifecycle.Node, h NodeHealth, heard bool) {
 		p.add(wire.Warning, "node_unreachable", n.Name, "look at the server on "+n.Name+"; if it is gone for good: chancery node remove "+n.Name+" --lost",
 			"%s does not answer", n.Name)
 		return
+	}
+	if h.DiskFull {
+		p.add(wire.Critical, "disk_full", n.Name, "free some space under data_dir on "+n.Name, "the disk of %s is full: it withdraws from what it held in reserve, and does nothing else", n.Name)
 	}
 	if n.Signs() && !h.LeaseUsable {
 		p.add(wire.Warning, "no_lease", n.Name, leaseHint(n.Name, p.status.Leader), "%s cannot sign: %s", n.Name, leaseWhy(h))

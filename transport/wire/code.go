@@ -131,6 +131,7 @@ const (
 	KeystoreUnavailable Code = "keystore_unavailable"
 	KeystoreLocked      Code = "keystore_locked"
 	AuditUnavailable    Code = "audit_unavailable"
+	DiskFull            Code = "disk_full"
 	TooLate             Code = "too_late"
 	Sealed              Code = "sealed"
 	NotRecorded         Code = "not_recorded"
@@ -261,6 +262,7 @@ var Codes = []CodeInfo{
 	{KeystoreBusy, http.StatusServiceUnavailable, true, "the key store's queue is full"},
 	{KeystoreUnavailable, http.StatusServiceUnavailable, true, "the key store does not answer"},
 	{KeystoreLocked, http.StatusServiceUnavailable, true, "the token refused the PIN; an operator must act"},
+	{DiskFull, http.StatusServiceUnavailable, true, "the leader's disk is full: it only withdraws"},
 	{AuditUnavailable, http.StatusServiceUnavailable, true, "the audit journal cannot be written: no record, no action"},
 	{TooLate, http.StatusServiceUnavailable, true, "the request grew too old; nothing was released"},
 	{Sealed, http.StatusServiceUnavailable, true, "the node was ordered on its own machine not to sign"},
