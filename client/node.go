@@ -70,6 +70,15 @@ func (c *Client) RebuildNode(ctx context.Context, name string, r wire.Rebuild, o
 	return c.operate(ctx, wire.PathRebuild, name, r, opts)
 }
 
+// Reprovision gives up what a node's key store has lost, and has new key pairs made.
+func (c *Client) Reprovision(ctx context.Context, name string, r wire.Reprovision, opts ...Option) (*wire.Reprovisioned, error) {
+	out := new(wire.Reprovisioned)
+	if err := c.mutate(ctx, http.MethodPost, wire.Path(wire.PathReprovision, name), r, out, opts); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // TransferLeader hands leadership over.
 func (c *Client) TransferLeader(ctx context.Context, t wire.TransferLeader, opts ...Option) (*wire.Operation, error) {
 	return c.operate(ctx, wire.PathTransferLeader, "", t, opts)

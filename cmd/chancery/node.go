@@ -37,6 +37,10 @@ func nodeCommand() *cli.Command {
 				return c.RemoveNode(s.ctx, s.arg(0), r, o...)
 			})
 		}, fenceFlag(), &cli.BoolFlag{Name: "lost", Usage: "its key store is gone too"}, &cli.StringFlag{Name: "reason", Usage: "kept in the log"}, yesFlag()),
+		changing("reprovision", "NAME", "after its key store was replaced: give up what is lost, have new key pairs made", reprovisionNode,
+			&cli.StringFlag{Name: "reason", Usage: "why the old key pairs end: cessationOfOperation, superseded, keyCompromise", DefaultText: "cessationOfOperation"},
+			&cli.StringFlag{Name: "comment", Usage: "kept in the log"},
+			&cli.BoolFlag{Name: "all", Usage: "give up every key pair of the node, also those it has not reported lost"}, yesFlag()),
 		changing("transfer-leader", "[NAME]", "hand leadership over", func(s *session) error {
 			c, err := s.client()
 			if err != nil {

@@ -3,26 +3,34 @@ package api
 import (
 	"encoding/hex"
 	"fmt"
+	"slices"
 
+	"github.com/chancery-project/chancery/authority"
 	"github.com/chancery-project/chancery/authority/issuing"
 	"github.com/chancery-project/chancery/fsm/lifecycle"
 	"github.com/chancery-project/chancery/fsm/state"
+	"github.com/chancery-project/chancery/transport"
 	"github.com/chancery-project/chancery/transport/wire"
 )
 
 // lossOf is what would end with the key pairs of a node, or has ended with them: v is the
-// state before. stays says that the node goes on with a new key store.
-func (c *call) lossOf(v *state.View, n *lifecycle.Node, stays bool) *wire.Loss {
+// state before. gone names the versions by key, nil = all; with it the node goes on, with
+// a new key store.
+func (c *call) lossOf(v *state.View, n *lifecycle.Node, gone map[lifecycle.KeyID][]uint64) *wire.Loss {
 	l := &wire.Loss{Node: n.Name, Issuers: []wire.LostIssuer{}, Keys: []wire.LostKey{}}
+	ends := func(key lifecycle.KeyID, version uint64) bool {
+		return gone == nil || slices.Contains(gone[key], version)
+	}
+	stays := gone != nil
 	v.EachInstance(func(i *lifecycle.Instance) bool {
-		if i.Node == n.ID && i.KID != "" && i.Condition != lifecycle.Erased {
+		if i.Node == n.ID && i.KID != "" && i.Condition != lifecycle.Erased && ends(i.Key, i.Version) {
 			l.Instances++
 			c.loseKey(l, v, i, stays)
 		}
 		return true
 	})
 	for _, ca := range v.CACerts("") {
-		if ca.Node == n.ID && ca.Revocation == nil && c.now() <= ca.NotAfter {
+		if ca.Node == n.ID && ends(ca.Issuer, ca.Version) && ca.Revocation == nil && c.now() <= ca.NotAfter {
 			lost := c.lostIssuer(l, v, ca)
 			if lost.Certificates > 0 && (l.Deadline == 0 || lost.CRLUntil < l.Deadline) {
 				l.Deadline = lost.CRLUntil
@@ -146,4 +154,50 @@ func lost(op *wire.Operation, l *wire.Loss) {
 			op.Next = append(op.Next, i.Next)
 		}
 	}
+}
+
+func (c *call) reprovisionNode(in *wire.Reprovision) (any, error) {
+	req, err := c.request(in)
+	if err != nil {
+		return nil, err
+	}
+	spec := authority.ReprovisionSpec{Node: c.name(), Reason: string(in.Reason), Comment: in.Comment, All: in.All}
+	before := c.Service.View()
+	do := c.Service.Reprovision
+	if req.DryRun {
+		do = c.Service.PlanReprovision
+	}
+	keys, err := do(c.r.Context(), req, spec)
+	if err != nil {
+		return nil, err
+	}
+	n := before.NodeByName(c.name())
+	w := &wire.Reprovisioned{RequestID: req.RequestID, Node: n.Name, Plan: req.DryRun, Fenced: !req.DryRun, Keys: []wire.ReprovisionedKey{}, Next: []string{},
+		Loss: c.lossOf(before, n, authority.Gone(before, n.ID, in.All))}
+	if req.DryRun {
+		w.FencedWithinMS = int64(authority.BoundsOf(before).Fenced)
+	}
+	v := c.Service.View()
+	for _, k := range keys {
+		w.Keys = append(w.Keys, wire.ReprovisionedKey{Key: string(k.Key), Gone: k.Gone, NewVersion: k.NewVersion, Why: k.Why})
+		if k.Next != "" {
+			w.Next = append(w.Next, k.Next)
+		}
+		if !req.DryRun {
+			var fenced bool
+			v, fenced = c.await(k.Outcome, authority.Fenced)
+			w.Fenced = w.Fenced && fenced
+		}
+	}
+	for _, i := range w.Loss.Issuers {
+		if i.Next != "" {
+			w.Next = append(w.Next, i.Next)
+		}
+	}
+	if !w.Plan && !w.Fenced {
+		c.status = accepted
+		w.Next = append(w.Next, "chancery status --watch")
+	}
+	w.Position = transport.Position(v.Position())
+	return w, nil
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/chancery-project/chancery/fsm/command"
 	"github.com/chancery-project/chancery/fsm/ledger/ledgertest"
 	"github.com/chancery-project/chancery/fsm/lifecycle"
+	"github.com/chancery-project/chancery/fsm/state"
 	"github.com/chancery-project/chancery/transport/wire"
 )
 
@@ -102,4 +103,29 @@ func TestPlannedLossOfAQuarantinedNode(t *testing.T) {
 		t.Errorf("loss = %+v", plan.Loss)
 	}
 	refused(t, n.ask("admin", "POST", wire.Path(wire.PathRemoveNode, "ghost")+"?plan=true", wire.RemoveNode{Lost: true}), wire.NodeNotFound)
+}
+
+// TestReprovisionOverTheAPI: a root whose only key pair is lost is named as such.
+func TestReprovisionOverTheAPI(t *testing.T) {
+	n := start(t)
+	ca, until := n.rootOn("node2")
+	path := wire.Path(wire.PathReprovision, "node2")
+	refused(t, n.ask("admin", "POST", path, wire.Reprovision{}), wire.Code(state.InstanceNotFound))
+	refused(t, n.ask("signer", "POST", path, wire.Reprovision{All: true}), wire.Denied)
+	plan := get[wire.Reprovisioned](t, n.ask("admin", "POST", path+"?plan=true", wire.Reprovision{All: true}))
+	if !plan.Plan || plan.Fenced || plan.FencedWithinMS == 0 || n.ledger.View().Instance("root", 1, ca.Node).Revocation != nil {
+		t.Errorf("plan = %+v", plan)
+	}
+	done := get[wire.Reprovisioned](t, n.ask("admin", "POST", path, wire.Reprovision{All: true, Comment: "new HSM"}))
+	for _, r := range []wire.Reprovisioned{plan, done} {
+		if len(r.Keys) != 1 || r.Keys[0].Key != "root" || r.Keys[0].NewVersion != 0 || r.Keys[0].Why == "" || len(r.Next) == 0 {
+			t.Errorf("keys = %+v", r.Keys)
+		}
+		if l := r.Loss; len(l.Issuers) != 1 || l.Issuers[0].CRLUntil != wire.Time(until) || len(l.Keys) != 1 {
+			t.Errorf("loss = %+v", l)
+		}
+	}
+	if i := n.ledger.View().Instance("root", 1, ca.Node); !done.Fenced || i.Condition != lifecycle.Lost || i.Revocation == nil {
+		t.Errorf("fenced %v, instance %+v", done.Fenced, i)
+	}
 }

@@ -134,7 +134,7 @@ func (c *call) removeNode(in *wire.RemoveNode) (any, error) {
 	r, err := c.Service.RemoveNode(c.r.Context(), req, authority.RemoveSpec{Node: c.name(), Reason: in.Reason, Lost: in.Lost, Patience: c.hold})
 	out, err := c.operation(asked{verb: "node remove", kind: command.KindSetNodeStatus, subject: c.name(), comment: in.Reason}, r, err)
 	if op, ok := out.(*wire.Operation); ok {
-		lost(op, c.lossOf(before, before.NodeByName(c.name()), false))
+		lost(op, c.lossOf(before, before.NodeByName(c.name()), nil))
 	}
 	return out, err
 }

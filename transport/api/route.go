@@ -161,6 +161,7 @@ func nodeRoutes() []*route {
 		changing("node.unseal", wire.PathUnseal, "Let a node sign again that was sealed on its own machine", (*call).unsealNode).governed(),
 		changing("node.remove", wire.PathRemoveNode, "Take a node out", (*call).removeNode).waits(command.KindSetNodeStatus),
 		changing("node.rebuild", wire.PathRebuild, "Let a node with a wiped data directory come back", (*call).rebuildNode),
+		changing("node.reprovision", wire.PathReprovision, "Give up what a node's key store has lost, and have new key pairs made", (*call).reprovisionNode).answers(of[wire.Reprovisioned]()),
 		changing("cluster.transfer-leader", wire.PathTransferLeader, "Hand leadership over", (*call).transferLeader),
 		reading[wire.Cluster]("cluster.show", wire.PathCluster, "What must agree everywhere", (*call).showCluster),
 		changing("cluster.set", wire.PathCluster, "Replace the settings", (*call).setCluster).put().waits(command.KindSetSettings).governed(),

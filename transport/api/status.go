@@ -266,8 +266,8 @@ func (p *problems) key(k *lifecycle.Key, now lifecycle.Instant, late, ended bool
 	p.rotation(k, now)
 	for _, i := range p.snap.Instances(k.ID, k.Active) {
 		n := p.snap.Node(i.Node)
-		if i.Condition == lifecycle.Lost && n != nil && n.Signs() {
-			p.add(wire.Critical, "instance_lost", name, "chancery key show "+name, "%s has lost its instance of %s version %d: %s", n.Name, name, k.Active, i.Detail)
+		if i.Condition == lifecycle.Lost && i.Revocation == nil && n != nil && n.Signs() {
+			p.add(wire.Critical, "instance_lost", name, "chancery node reprovision "+n.Name+" --plan", "%s has lost its instance of %s version %d: %s", n.Name, name, k.Active, i.Detail)
 		}
 	}
 }

@@ -1,5 +1,7 @@
 package wire
 
+import "github.com/chancery-project/chancery/fsm/lifecycle"
+
 // Loss is what ends with the key pairs of one node: those of a node that leaves, or of a
 // key store that was replaced.
 type Loss struct {
@@ -41,4 +43,32 @@ type LostKey struct {
 type Reissue struct {
 	By      Time   `json:"by"`      // the last CRL ends then, or the certificate does
 	Command string `json:"command"` // to type where its private key is
+}
+
+// Reprovision gives up what a node's key store has lost, and has new key pairs made.
+type Reprovision struct {
+	Reason  lifecycle.Reason `json:"reason,omitempty"` // why the old key pairs end; "" = cessationOfOperation
+	Comment string           `json:"comment,omitempty"`
+	All     bool             `json:"all,omitempty"` // also those that the node has not reported lost
+}
+
+// Reprovisioned is what became, or in a plan would become, of a node's key pairs.
+type Reprovisioned struct {
+	RequestID      string             `json:"request_id"`
+	Node           string             `json:"node"`
+	Plan           bool               `json:"plan,omitempty"`
+	Fenced         bool               `json:"fenced"`                     // nobody signs with the old key pairs any more
+	FencedWithinMS int64              `json:"fenced_within_ms,omitempty"` // plan only: the bound
+	Keys           []ReprovisionedKey `json:"keys"`
+	Loss           *Loss              `json:"loss"`
+	Next           []string           `json:"next"`
+	Position       Position           `json:"position"`
+}
+
+// ReprovisionedKey is one key that had a key pair there.
+type ReprovisionedKey struct {
+	Key        string   `json:"key"`
+	Gone       []uint64 `json:"gone"`                  // versions whose key pair on the node is given up for good
+	NewVersion uint64   `json:"new_version,omitempty"` // rotated to: new key pairs on every node
+	Why        string   `json:"why,omitempty"`         // why there is none
 }

@@ -51,6 +51,7 @@ const (
 	PathUnseal         = "/v1/nodes/{name}/unseal"
 	PathRemoveNode     = "/v1/nodes/{name}/remove"
 	PathRebuild        = "/v1/nodes/{name}/rebuild"
+	PathReprovision    = "/v1/nodes/{name}/reprovision"
 	PathTransferLeader = "/v1/cluster/transfer-leader"
 	PathCluster        = "/v1/cluster"
 	PathRotateGossip   = "/v1/cluster/rotate-gossip-key"
