@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/chancery-project/chancery/fsm/command"
+	"github.com/chancery-project/chancery/fsm/fault"
 	"github.com/chancery-project/chancery/fsm/ledger"
 	"github.com/chancery-project/chancery/fsm/lifecycle"
 	"github.com/chancery-project/chancery/fsm/state"
@@ -16,12 +17,18 @@ import (
 
 // IssueIntents announces certificates that the node is about to sign.
 func (p *Peer) IssueIntents(ctx context.Context, c *command.IssueIntents) (state.Outcome, error) {
-	return p.issues(ctx, "certificate.announce", c.Node, c)
+	fault.Reached(fault.IntentAsked)
+	o, err := p.issues(ctx, "certificate.announce", c.Node, c)
+	fault.Reached(fault.IntentAccepted)
+	return o, err
 }
 
 // RecordIssued records certificates that the node signed.
 func (p *Peer) RecordIssued(ctx context.Context, c *command.RecordIssued) (state.Outcome, error) {
-	return p.issues(ctx, "certificate.record", c.Node, c)
+	fault.Reached(fault.RecordAsked)
+	o, err := p.issues(ctx, "certificate.record", c.Node, c)
+	fault.Reached(fault.RecordAccepted)
+	return o, err
 }
 
 func (p *Peer) issues(ctx context.Context, verb string, about lifecycle.NodeID, c interface {
@@ -87,5 +94,8 @@ func (p *Peer) AllocateCRL(ctx context.Context, c *command.AllocateCRL) (state.O
 	if err != nil {
 		return state.Outcome{}, err
 	}
-	return p.s.proposeAs(ctx, "node:"+n.Name, c)
+	fault.Reached(fault.NumberAsked)
+	o, err := p.s.proposeAs(ctx, "node:"+n.Name, c)
+	fault.Reached(fault.NumberAccepted)
+	return o, err
 }

@@ -50,7 +50,7 @@ func (o *Office) make(ctx context.Context, v *state.View, w own) error {
 			d, hash := j.draft, sha256.Sum256([]byte(w.profile))
 			j.item = command.IssueItem{Serial: d.Serial, Issuer: m.Key.ID, Version: m.Version.Number, KID: m.Instance.KID, Profile: w.profile,
 				ProfileHash: hash[:], TBSHash: d.TBSHash[:], SPKIHash: d.SPKIHash[:], Subject: d.Subject, NotBefore: d.NotBefore, NotAfter: d.NotAfter,
-				DeadlineAt: o.now().Add(intentLife), Requester: j.Caller.Principal}
+				DeadlineAt: o.now().Add(intentLife()), Requester: j.Caller.Principal}
 			return d.TBS, nil
 		},
 		Announce: func(ctx context.Context) error { return o.announceOne(ctx, &j.item) },

@@ -83,6 +83,7 @@ func (s *Signer) structure(ctx context.Context, req Request, st Structure) (Sign
 	if err := s.before(ctx, j, in, st); err != nil {
 		return Signature{}, err
 	}
+	fault.Reached(fault.SignAnnounced)
 	items := []Item{{Signature: j.signature(Input{Message: tbs})}}
 	s.signOne(ctx, j, &items[0], in)
 	var entry uint64

@@ -32,6 +32,10 @@ const (
 	StrictSkipped     = "strict-skipped"      // a strict signature is released before it is recorded
 )
 
+// ShortIntents is no error: certificates that were announced and not recorded count as
+// lost after seconds, which a test can wait for.
+const ShortIntents = "short-intents"
+
 // Marked points, where a process can be stopped, delayed or killed.
 const (
 	SignAdmitted  = "sign-admitted"  // after S1
@@ -50,6 +54,17 @@ const (
 	WriteAccepted = "write-accepted" // after it was, and before anybody is told
 	PairMade      = "pair-made"      // after a key pair was generated, before it is bound
 	PairBound     = "pair-bound"     // after the log has its public key
+
+	SignAnnounced  = "sign-announced"  // after log and journal know of a structure, before the key is used
+	CertRecorded   = "cert-recorded"   // after the log has a certificate, before it is given out
+	CRLKept        = "crl-kept"        // after a list was signed and is on the disk
+	IntentAsked    = "intent-asked"    // on the leader, before certificates are announced
+	IntentAccepted = "intent-accepted" // after they are, and before their node is told
+	RecordAsked    = "record-asked"    // the same for their records
+	RecordAccepted = "record-accepted"
+	NumberAsked    = "number-asked" // and for the number of a CRL
+	NumberAccepted = "number-accepted"
+
 	SnapshotAsked = "snapshot-asked" // before a snapshot is installed
 	ApplyBatch    = "apply-batch"    // before a batch is applied
 	KeyStoreSign  = "keystore-sign"  // a signature by the key store: also Fail and Wrong

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/chancery-project/chancery/fsm/command"
+	"github.com/chancery-project/chancery/fsm/fault"
 	"github.com/chancery-project/chancery/fsm/ledger"
 	"github.com/chancery-project/chancery/fsm/lifecycle"
 	"github.com/chancery-project/chancery/fsm/state"
@@ -171,6 +172,7 @@ func (m *Maker) uphold(ctx context.Context, v *state.View, is *lifecycle.Issuer,
 	if err := m.Store.Put(ca.KID, shard, f, der); err != nil {
 		return 0, err
 	}
+	fault.Reached(fault.CRLKept)
 	m.Logger.Info("signed a CRL", "key", ca.Issuer, "kid", ca.KID, "number", f.Number, "entries", d.Entries, "size_bytes", len(der))
 	return gather, nil
 }
