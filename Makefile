@@ -115,8 +115,8 @@ seeded-faults: ## each error that we can put into our own code must be caught
 	CHANCERY_INTEGRATION=full go test -count=1 -v -timeout 60m -run 'TestSeededFaults$$' ./integration
 
 .PHONY: kills
-kills: ## the leader killed at every step of a rotation, and what else takes minutes
-	CHANCERY_INTEGRATION=full go test -count=1 -v -timeout 60m -run 'TestRotationLeaderKilled$$' ./integration
+kills: ## nodes killed at every step of a rotation, of issuing, of revoking and of CRLs
+	CHANCERY_INTEGRATION=full go test -count=1 -v -timeout 60m -run 'Test(RotationLeader|Issue)Killed$$' ./integration
 
 .PHONY: zlint
 zlint: ## 10,000 random certificates of each profile, judged by zlint
