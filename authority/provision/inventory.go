@@ -28,7 +28,7 @@ func (r *Reconciler) inventory(ctx context.Context, view *state.View, mine []hol
 		r.log.Warn("inventory failed; nothing is concluded from it", "err", err, "retry_in", r.inventories.delay.String())
 		return
 	}
-	r.unreported = false
+	r.unreported, r.lacking = false, map[lifecycle.CKAID]bool{}
 	byID := map[lifecycle.CKAID][]hsm.Object{}
 	for _, o := range objects {
 		byID[lifecycle.CKAID(o.ID)] = append(byID[lifecycle.CKAID(o.ID)], o)
@@ -91,6 +91,7 @@ func (r *Reconciler) missing(ctx context.Context, h holding) int {
 		r.log.Warn("the listing lacks a key pair, but its look-up does not say that it is absent", "key", h.i.Key, "version", h.i.Version, "err", err)
 		return 0
 	}
+	r.lacking[h.i.CKAID] = true
 	r.report(ctx, h, lifecycle.Lost, "the key store holds no key pair with this CKA_ID: two look-ups found nothing")
 	return 1
 }

@@ -42,6 +42,23 @@ func TestMissingPairIsLostAndNotMadeAgain(t *testing.T) {
 	f.expect("found again and proven", "k", lifecycle.Ready)
 }
 
+// TestGivenUp: a wiped partition is none when the log counts on nothing in it any more.
+// The node has no lease while it is, and would wait for the next inventory.
+func TestGivenUp(t *testing.T) {
+	f := newFixture(t)
+	f.made("k")
+	f.lens.hidden[hsm.ObjectID(f.mine("k").CKAID)] = true
+	f.pass()
+	if s := f.r.State(); !s.Wiped || s.Missing != 1 {
+		t.Fatalf("state %+v", s)
+	}
+	f.Must(t, &command.Revoke{Key: "k", Node: f.nodes[0], Reason: lifecycle.CessationOfOperation})
+	f.r.pass(t.Context())
+	if s := f.r.State(); s.Wiped || s.Missing != 0 {
+		t.Errorf("given up, and the state is %+v", s)
+	}
+}
+
 func TestFailedLookUpIsNotAbsence(t *testing.T) {
 	for _, op := range []hsmtest.Op{hsmtest.OpInventory, hsmtest.OpFind} {
 		for _, why := range []error{hsm.ErrUnavailable, hsm.ErrBusy, hsm.ErrLocked, hsm.ErrCorrupt, errors.New("strange")} {

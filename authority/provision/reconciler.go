@@ -72,6 +72,7 @@ type Reconciler struct {
 	sent        map[lifecycle.CKAID]lifecycle.Condition // reported; the View still shows the old condition
 	details     map[lifecycle.CKAID]string              // reported of pending instances
 	orphans     map[hsm.ObjectID]bool                   // logged once
+	lacking     map[lifecycle.CKAID]bool                // missing at the last inventory
 	inventoryAt time.Time                               // when the next is due
 	inventories pause                                   // after failed ones
 	unreported  bool                                    // a finding of the last inventory did not arrive
@@ -228,7 +229,7 @@ func (r *Reconciler) pass(ctx context.Context) time.Duration {
 	}
 	r.hurry(ctx, view)
 	mine := r.holdings(view)
-	if full {
+	if full || r.givenUp(mine) {
 		clear(r.sent) // what did not arrive is said again
 		r.inventory(ctx, view, mine)
 	}
@@ -243,6 +244,17 @@ func (r *Reconciler) pass(ctx context.Context) time.Duration {
 	}
 	r.seen = seen{true, p.Epoch, p.LogSize}
 	return r.sleep()
+}
+
+// givenUp reports whether nobody counts any more on something that was missing: what the
+// last inventory said of the partition is not true then.
+func (r *Reconciler) givenUp(mine []holding) bool {
+	for _, h := range mine {
+		if r.lacking[h.i.CKAID] && !h.wanted() {
+			return true
+		}
+	}
+	return false
 }
 
 // work does what is due for one instance, and reports whether anything was.

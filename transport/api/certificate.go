@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"errors"
+	"slices"
 
 	"github.com/chancery-project/chancery/authority"
 	"github.com/chancery-project/chancery/authority/access"
@@ -182,7 +183,8 @@ func (c *call) affected() (any, error) {
 		return nil, err
 	}
 	page, err := c.snap.Affected(is.Name, node, c.now(), c.query.Get(wire.QueryCursor), min(limit, state.MaxCertPage))
-	list, err := c.foundCertificates(page, err)
+	page.Certificates = slices.DeleteFunc(page.Certificates, func(row *lifecycle.Certificate) bool { return row.Profile == lifecycle.ProfileOCSP })
+	list, err := c.foundCertificates(page, err) // it may be short, as any page
 	if err != nil {
 		return nil, err
 	}

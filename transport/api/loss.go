@@ -32,6 +32,9 @@ func (c *call) lossOf(v *state.View, n *lifecycle.Node, gone map[lifecycle.KeyID
 	for _, ca := range v.CACerts("") {
 		if ca.Node == n.ID && ends(ca.Issuer, ca.Version) && ca.Revocation == nil && c.now() <= ca.NotAfter {
 			lost := c.lostIssuer(l, v, ca)
+			if above := v.CACertByKID(ca.ParentKID); above != nil && (above.Node == n.ID && ends(above.Issuer, above.Version) || isGone(v, above)) {
+				lost.RevokedAt, lost.Next = 0, "no CRL of "+lost.Parent+" can say so any more: docs/lost.md, \"The root\""
+			}
 			if lost.Certificates > 0 && (l.Deadline == 0 || lost.CRLUntil < l.Deadline) {
 				l.Deadline = lost.CRLUntil
 			}
@@ -39,6 +42,12 @@ func (c *call) lossOf(v *state.View, n *lifecycle.Node, gone map[lifecycle.KeyID
 		}
 	}
 	return l
+}
+
+// isGone reports whether nobody signs for an instance any more.
+func isGone(v *state.View, ca *lifecycle.CACert) bool {
+	_, gone := issuing.Deadline(v, ca)
+	return gone
 }
 
 // loseKey notes the key of an instance when no other node signs with it.
@@ -145,7 +154,7 @@ func reissue(v *state.View, cert *lifecycle.Certificate) *wire.Reissue {
 
 // lost adds to the plan, or the answer, of a change what ends with a node's key pairs.
 func lost(op *wire.Operation, l *wire.Loss) {
-	op.Loss = l
+	op.Loss, op.BlastRadius = l, nil // that of a key, which this is not about
 	for _, k := range l.Keys {
 		op.Next = append(op.Next, k.Next)
 	}
