@@ -36,6 +36,13 @@ func NodeName(v *state.View, id lifecycle.NodeID) string {
 // opened it, and how the right ended on each node.
 func eventData(v *state.View, l *state.Leaf) map[string]any {
 	data := map[string]any{}
+	if len(l.Serials) > 0 {
+		serials := make([]string, len(l.Serials))
+		for i, s := range l.Serials {
+			serials[i] = s.String()
+		}
+		data["serials"] = serials
+	}
 	if l.Fence == 0 {
 		return data
 	}

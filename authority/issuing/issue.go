@@ -65,7 +65,8 @@ func intentLife() lifecycle.Milliseconds {
 }
 
 // Issue issues one certificate.
-func (o *Office) Issue(ctx context.Context, order Order) (*Issued, error) {
+func (o *Office) Issue(ctx context.Context, order Order) (is *Issued, err error) {
+	defer func() { o.count(order.Issuer, order.Profile, is, err) }()
 	digest := order.digest()
 	if done, err := o.replay(&order, digest); done != nil || err != nil {
 		return done, err

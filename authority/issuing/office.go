@@ -65,6 +65,7 @@ type Office struct {
 	Config
 	announcing gather.Gatherer[command.IssueItem, state.GroupOutcome]
 	recording  gather.Gatherer[command.IssuedItem, recorded]
+	counted    counts
 
 	mu  sync.Mutex // owns what follows
 	cas map[string]*preparedCA
@@ -93,7 +94,7 @@ const (
 
 // New makes an Office; it starts nothing.
 func New(c Config) *Office {
-	o := &Office{Config: c, cas: map[string]*preparedCA{}}
+	o := &Office{Config: c, cas: map[string]*preparedCA{}, counted: counts{of: map[Subject]Count{}}}
 	o.announcing = gather.Gatherer[command.IssueItem, state.GroupOutcome]{Carry: o.announce, Flights: flights, Items: entryCertificates,
 		Weight: entryBytes, Weigh: weigh}
 	o.recording = gather.Gatherer[command.IssuedItem, recorded]{Carry: o.record, Flights: flights, Items: entryCertificates,

@@ -42,12 +42,13 @@ func RenewalStatement(cert []byte, requestID string, at lifecycle.Instant, csr [
 
 // Renew issues the successor of a certificate under the same issuer and profile, with
 // the same names.
-func (o *Office) Renew(ctx context.Context, r Renewal) (*Issued, error) {
+func (o *Office) Renew(ctx context.Context, r Renewal) (is *Issued, err error) {
 	v := o.Ledger.View()
 	old, cert, err := o.renewable(v, &r)
 	if err != nil {
 		return nil, err
 	}
+	defer func() { o.count(string(old.Issuer), old.Profile, is, err) }()
 	order := Order{Caller: authority.Caller{Principal: old.Requester, Remote: r.Remote}, RequestID: r.RequestID, ReceivedAt: r.ReceivedAt,
 		Issuer: string(old.Issuer), Profile: old.Profile, CSR: r.CSR, TTL: r.TTL, Replaces: &r.Serial}
 	digest := order.digest()

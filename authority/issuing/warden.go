@@ -14,7 +14,8 @@ import (
 
 // Warden proposes on the leader what time has made due about certificates: intents that
 // were never recorded are revoked, CRL entries that are past their time leave, and the
-// CA certificates of instances that are lost or compromised are revoked at the parent.
+// CA certificates of instances that are lost or compromised are revoked at the parent,
+// and certificates that end soon are called so.
 type Warden struct {
 	ledger ledger.Ledger
 	clock  func() time.Time
@@ -101,6 +102,11 @@ func Due(v *state.View, now lifecycle.Instant, prune bool) (bodies []command.Bod
 		if len(old) > 0 {
 			bodies = append(bodies, &command.PruneRevoked{Serials: old})
 		}
+	}
+	if w, err := v.Warning(now); err != nil {
+		return bodies, err
+	} else if w != nil {
+		bodies = append(bodies, w)
 	}
 	if items := fallen(v, now); len(items) > 0 {
 		bodies = append(bodies, &command.RevokeCertificates{Items: items})

@@ -34,7 +34,7 @@ func (d *Daemon) measure() {
 	gauge("audit_head_seq", "Number of the newest audit record on disk.", func() float64 { return float64(d.journal.Head().Seq) })
 	gauge("audit_ok", "1 while the audit journal can be written.", func() float64 { return one(d.journal.Err() == nil) })
 	gauge("cluster_log_size", "Leaves of the lifecycle log.", func() float64 { return float64(d.node.View().Position().LogSize) })
-	d.metrics.MustRegister(d.node.Collector(), &findings{view: d.node.View, clock: time.Now})
+	d.metrics.MustRegister(d.node.Collector(), &findings{view: d.node.View, clock: time.Now}, newPKICollector(d.node, d.office, d.crls, d.responder))
 	gauge("cluster_certificate_expires_seconds", "Time until this node's certificate expires.", func() float64 {
 		return time.Until(d.renewal.current.Load().Leaf.NotAfter).Seconds()
 	})

@@ -247,6 +247,31 @@ type PruneRevoked struct {
 func (*PruneRevoked) Kind() Kind     { return KindPruneRevoked }
 func (c *PruneRevoked) Check() error { return checkSerials(c.Serials) }
 
+// WarnExpiring makes known that certificates end soon and have no successor. The order in
+// which certificates end is gone through once: each entry goes on where the last one
+// stopped, so nobody is told twice, whoever leads. Only the cluster itself proposes it.
+type WarnExpiring struct {
+	From    lifecycle.CertMark `cbor:"1,keyasint"` // where the last one stopped; zero = there was none
+	To      lifecycle.CertMark `cbor:"2,keyasint"` // where this one stops
+	Serials []lifecycle.Serial `cbor:"3,keyasint,omitempty"`
+}
+
+func (*WarnExpiring) Kind() Kind { return KindWarnExpiring }
+
+// Check allows an entry without certificates: the place moves on all the same.
+func (c *WarnExpiring) Check() error {
+	if c.From.NotAfter < 0 || !c.From.Before(c.To) {
+		return fmt.Errorf("to: it is not behind from")
+	}
+	if len(c.Serials) == 0 {
+		return nil
+	}
+	if err := count("certificates", len(c.Serials), MaxWarnItems); err != nil {
+		return err
+	}
+	return checkSerials(c.Serials)
+}
+
 var errSerials = fmt.Errorf("serials are not ascending, or one stands twice")
 
 func checkSerials(serials []lifecycle.Serial) error {

@@ -162,6 +162,8 @@ func examples() []Body {
 		&ReleaseCertificates{Serials: []lifecycle.Serial{exampleSerial(2)}, Comment: "found again"},
 		&AbandonIntents{Serials: []lifecycle.Serial{exampleSerial(1), exampleSerial(2)}},
 		&PruneRevoked{Serials: []lifecycle.Serial{exampleSerial(1)}},
+		&WarnExpiring{From: lifecycle.CertMark{NotAfter: 1767355200000, Serial: exampleSerial(1)}, To: lifecycle.CertMark{NotAfter: 1767355200000, Serial: exampleSerial(9)},
+			Serials: []lifecycle.Serial{exampleSerial(2), exampleSerial(3)}},
 		&AllocateCRL{Node: nodeA, KID: exampleKID, Shard: 3, Number: 17, TBSHash: filled(0x18), ThisUpdate: 1767355200000, NextUpdate: 1767614400000, Entries: 4, AtIndex: 99},
 		&BindResponder{Node: nodeB, Serial: exampleSerial(3)},
 		&AnnounceResponder{Node: nodeB, SPKI: []byte{0x30, 0x03, 0x02, 0x01, 0x09}},

@@ -87,6 +87,7 @@ const (
 	KindReleaseCertificates Kind = 123
 	KindAbandonIntents      Kind = 124
 	KindPruneRevoked        Kind = 125
+	KindWarnExpiring        Kind = 126
 
 	KindAllocateCRL       Kind = 130
 	KindBindResponder     Kind = 131
@@ -169,6 +170,7 @@ var registry = map[Kind]struct {
 	KindReleaseCertificates: {"ReleaseCertificates", func() Body { return new(ReleaseCertificates) }},
 	KindAbandonIntents:      {"AbandonIntents", func() Body { return new(AbandonIntents) }},
 	KindPruneRevoked:        {"PruneRevoked", func() Body { return new(PruneRevoked) }},
+	KindWarnExpiring:        {"WarnExpiring", func() Body { return new(WarnExpiring) }},
 	KindAllocateCRL:         {"AllocateCRL", func() Body { return new(AllocateCRL) }},
 	KindBindResponder:       {"BindResponder", func() Body { return new(BindResponder) }},
 	KindAnnounceResponder:   {"AnnounceResponder", func() Body { return new(AnnounceResponder) }},

@@ -41,6 +41,7 @@ const (
 	MaxKIDs          = 256  // public keys in a trust set that somebody confirms
 	MaxConfirmations = 2000 // in one entry: some 30 ms of Apply
 	MaxIssueItems    = 256  // certificates one entry announces or records; MaxEntryBytes bounds the sum
+	MaxWarnItems     = 64   // certificates one entry calls expiring
 	MaxRevokeItems   = 1024 // certificates one entry revokes, releases or prunes
 	MaxCRLShards     = 1024 // of one instance's CRL; its full CRL is then a thousand times a shard's size
 

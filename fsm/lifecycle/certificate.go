@@ -1,6 +1,9 @@
 package lifecycle
 
-import "fmt"
+import (
+	"bytes"
+	"fmt"
+)
 
 // CertState is how far a certificate has come. Expired is no state: it is what NotAfter
 // says. The zero value is invalid.
@@ -97,6 +100,30 @@ func (c *Certificate) Names() []string { return IndexNames(c.Subject, c.DNS, c.I
 // may have been, issued, is not on the CRL and has not expired.
 func (c *Certificate) IsLive(now Instant) bool {
 	return (c.State == CertIntent || c.State == CertIssued) && now <= c.NotAfter
+}
+
+// ExpiryWarning is how long before its end a certificate is called expiring.
+const ExpiryWarning = 7 * Day
+
+// CertMark is a place in the order in which certificates end.
+type CertMark struct {
+	NotAfter Instant `cbor:"1,keyasint"`
+	Serial   Serial  `cbor:"2,keyasint"`
+}
+
+// Before reports whether m comes earlier than other.
+func (m CertMark) Before(other CertMark) bool {
+	if m.NotAfter != other.NotAfter {
+		return m.NotAfter < other.NotAfter
+	}
+	return bytes.Compare(m.Serial[:], other.Serial[:]) < 0
+}
+
+// NeedsWarning reports whether somebody should hear that the certificate ends soon: it
+// has no successor, and it lives so long that it was not about to end from the first.
+// The cluster renews its own responder certificates.
+func (c *Certificate) NeedsWarning() bool {
+	return c.State == CertIssued && c.ReplacedBy == nil && c.Profile != ProfileOCSP && c.NotAfter-c.NotBefore > Instant(2*ExpiryWarning)
 }
 
 // IndexNames lists names as the index of certificates holds them.

@@ -57,6 +57,8 @@ type Cluster struct {
 
 	BrokenGlass *BrokenGlass `cbor:"11,keyasint,omitempty"` // nil = never
 
+	Warned *CertMark `cbor:"12,keyasint,omitempty"` // how far it was made known which certificates end soon; nil = never
+
 	GossipKey *GossipKey `cbor:"20,keyasint,omitempty"` // nil = the one of init
 }
 

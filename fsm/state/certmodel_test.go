@@ -60,7 +60,7 @@ func (d *certDriver) command() *command.Command {
 	d.now = d.now.Add(lifecycle.Milliseconds(d.int(3)) * pick(d.as(), lifecycle.Second, lifecycle.Minute, lifecycle.Minute, 6*lifecycle.Hour))
 	body, actor := d.body(), ledgertest.Admin
 	switch body.(type) {
-	case *command.AbandonIntents, *command.PruneRevoked:
+	case *command.AbandonIntents, *command.PruneRevoked, *command.WarnExpiring:
 		actor = "system"
 	}
 	return &command.Command{Header: command.Header{At: d.now, Actor: actor}, Body: body}

@@ -104,11 +104,12 @@ func FuzzApplyCertificates(f *testing.F) {
 		&command.RecordIssued{Node: p.nodes[0], Items: []command.IssuedItem{{Serial: open.serial, DER: open.cert()}, {Serial: issued.serial, DER: issued.cert()}}},
 		revokeCert(lifecycle.KeyCompromise, issued.serial, held.serial, open.serial), revokeCert(lifecycle.CACompromise, p.caSerial(1)),
 		&command.ReleaseCertificates{Serials: []lifecycle.Serial{held.serial}}, &command.AbandonIntents{Serials: []lifecycle.Serial{lost.serial}},
-		&command.PruneRevoked{Serials: []lifecycle.Serial{held.serial}}, p.crlCommand(2, "two"), &command.BindResponder{Node: p.nodes[0], Serial: delegate.serial},
+		&command.PruneRevoked{Serials: []lifecycle.Serial{held.serial}},
+		&command.WarnExpiring{To: lifecycle.CertMark{NotAfter: p.l.Clock().At()}, Serials: []lifecycle.Serial{issued.serial}}, p.crlCommand(2, "two"), &command.BindResponder{Node: p.nodes[0], Serial: delegate.serial},
 		&command.AnnounceResponder{Node: p.nodes[1], SPKI: key}} {
 		cmd := p.l.Command(b)
 		switch b.(type) {
-		case *command.AbandonIntents, *command.PruneRevoked:
+		case *command.AbandonIntents, *command.PruneRevoked, *command.WarnExpiring:
 			cmd.Header.Actor = "system"
 		}
 		entry, err := cmd.Encode()

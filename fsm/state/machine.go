@@ -312,6 +312,8 @@ func handle(x *tx, body command.Body) Outcome {
 		return x.abandonIntents(c)
 	case *command.PruneRevoked:
 		return x.pruneRevoked(c)
+	case *command.WarnExpiring:
+		return x.warnExpiring(c)
 	case *command.AllocateCRL:
 		return x.allocateCRL(c)
 	case *command.BindResponder:

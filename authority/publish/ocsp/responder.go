@@ -77,6 +77,13 @@ type Counters struct {
 	Cached, Signed, Malformed, Unauthorized, TryLater atomic.Uint64
 }
 
+// Each gives the counters by what was answered: "cached" and "signed" are statements,
+// the others RFC 6960's refusals.
+func (c *Counters) Each() map[string]uint64 {
+	return map[string]uint64{"cached": c.Cached.Load(), "signed": c.Signed.Load(), "malformed": c.Malformed.Load(),
+		"unauthorized": c.Unauthorized.Load(), "try_later": c.TryLater.Load()}
+}
+
 const (
 	// unknownFor is how long a client may believe that a serial is unknown: its record
 	// may be on its way.
