@@ -106,13 +106,7 @@ func (d *Desk) loaded(v *state.View, s *Statement) (*command.LoadedSet, error) {
 	if len(slices.Compact(slices.Clone(kids))) != len(kids) {
 		return nil, refuse(codeInvalid, "", "a kid stands twice")
 	}
-	var set *publish.TrustSet
-	var err error
-	if whole := len(kids) == 0 && !s.Empty; whole {
-		set, err = d.Sets.Set(v, s.Key)
-	} else {
-		set, err = publish.Subset(v, s.Key, kids)
-	}
+	set, err := d.setOf(v, s, kids)
 	if errors.Is(err, publish.ErrNoInstance) {
 		return nil, refuse(string(state.UnknownKID), "chancery key show "+string(s.Key), "%v", err)
 	}
@@ -126,11 +120,18 @@ func (d *Desk) loaded(v *state.View, s *Statement) (*command.LoadedSet, error) {
 		}
 		return nil, refuse(codeWrongDigest, "fetch the keys again, then confirm", "the digest of %s is %s, not %s: nothing was recorded", what, set.Digest, s.Digest)
 	}
-	out := &command.LoadedSet{Key: s.Key, Digest: set.Digest}
-	for _, i := range set.Instances {
-		out.KIDs = append(out.KIDs, i.KID)
+	return set, nil
+}
+
+func (d *Desk) setOf(v *state.View, s *Statement, kids []string) (*command.LoadedSet, error) {
+	if len(kids) > 0 || s.Empty {
+		return d.sets.of(v, s.Key, kids)
 	}
-	return out, nil
+	set, err := d.Sets.Set(v, s.Key)
+	if err != nil {
+		return nil, err
+	}
+	return loadedSet(s.Key, set), nil
 }
 
 // proven has the canaries judged: the places in kids of those that were told apart.

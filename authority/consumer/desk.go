@@ -53,6 +53,7 @@ type Desk struct {
 	challenges challenges
 	intake     intake
 	counts     counts
+	sets       loadedSets
 	fetches    fetches
 	shadows    shadows
 	hsm        chan struct{} // a place for each challenge that is being signed
