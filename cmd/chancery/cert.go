@@ -38,8 +38,7 @@ func certCommand() *cli.Command {
 			&cli.StringFlag{Name: "cn", Usage: "common name, where the profile takes it from the request"}})...),
 		changing("sign", "", "have a certificate request certified", signCSR, slices.Concat(order, []cli.Flag{
 			&cli.StringFlag{Name: "csr", Usage: "the request (PKCS#10, PEM or DER)"}})...),
-		changing("renew", "FILE", "renew a certificate; its own key is the credential", renewCert, slices.Concat(outs, []cli.Flag{
-			&cli.StringFlag{Name: "key-file", Usage: "its private key (PEM)"}})...),
+		changing("renew", "FILE", "renew a certificate; its own key is the credential", renewCert, renewFlags()...),
 		looking("list", "", "find certificates", listCerts, append(pageFlags(),
 			&cli.StringFlag{Name: "issuer", Usage: "of this issuer"},
 			&cli.StringFlag{Name: "name", Usage: "with this name in it; '*' stands for any run of characters"},

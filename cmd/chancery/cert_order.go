@@ -167,15 +167,24 @@ func (s *session) order(csr []byte, ttl lifecycle.Milliseconds, id string) error
 
 // keepCertificate writes what was issued where it is wanted, and says what it is.
 func (s *session) keepCertificate(c *wire.IssuedCertificate) error {
-	for flag, text := range map[string]string{"out": c.PEM + c.ChainPEM, "root-out": c.RootPEM} {
-		if s.String(flag) == "" {
+	if err := s.writeIssued(s.String("out"), c); err != nil {
+		return err
+	}
+	return s.show(issuedView(c))
+}
+
+// writeIssued writes the certificate with its chain into out, "" for nowhere, and the
+// root where --root-out says.
+func (s *session) writeIssued(out string, c *wire.IssuedCertificate) error {
+	for _, f := range []struct{ name, text string }{{s.String("root-out"), c.RootPEM}, {out, c.PEM + c.ChainPEM}} {
+		if f.name == "" {
 			continue
 		}
-		if err := s.replace(s.String(flag), []byte(text)); err != nil {
+		if err := s.replace(f.name, []byte(f.text)); err != nil {
 			return &unwrittenCertificate{err, c.Serial}
 		}
 	}
-	return s.show(issuedView(c))
+	return nil
 }
 
 func issuedView(c *wire.IssuedCertificate) view {
