@@ -48,7 +48,7 @@ func certCommand() *cli.Command {
 			&cli.StringFlag{Name: "status", Usage: "good, revoked, on_hold or announced"},
 			&cli.StringFlag{Name: "expires-before", Usage: "RFC 3339 time"})...),
 		looking("show", "SERIAL|FILE", "a certificate and what became of it", showCert),
-		looking("status", "SERIAL|FILE", "whether a certificate is good; exit 5 when it is not", certStatus),
+		looking("status", "SERIAL|FILE", "whether a certificate is good: a signed answer, verified; exit 5 when it is not", certStatus, statusFlags()...),
 		changing("revoke", "SERIAL|FILE...", "revoke certificates", revokeCerts,
 			&cli.StringFlag{Name: "reason", Usage: fmt.Sprintf("one of %v", lifecycle.Reasons)},
 			&cli.StringFlag{Name: "comment", Usage: "for the log"},

@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/chancery-project/chancery/fsm/lifecycle"
-	"github.com/chancery-project/chancery/fsm/state"
 	"github.com/chancery-project/chancery/transport/wire"
 )
 
@@ -76,7 +75,7 @@ func (r *renewer) step(ctx context.Context) (time.Duration, error) {
 	now := r.now()
 	left := cert.NotAfter.Sub(now)
 	if left <= 0 {
-		return 0, &wire.Error{Code: wire.Code(state.CertificateExpired), Message: fmt.Sprintf("%s: the certificate ended at %s and can no longer ask for itself", r.file, cert.NotAfter.UTC().Format(time.RFC3339)),
+		return 0, &wire.Error{Code: wire.CertificateExpired, Message: fmt.Sprintf("%s: the certificate ended at %s and can no longer ask for itself", r.file, cert.NotAfter.UTC().Format(time.RFC3339)),
 			Hint: "make a new one: chancery cert issue"}
 	}
 	if r.stale {
@@ -101,7 +100,7 @@ func (r *renewer) renewNow(ctx context.Context, cert *x509.Certificate, left tim
 	case err == nil:
 	case ctx.Err() != nil:
 		return 0, nil //nolint:nilerr // told to stop: the next start goes on
-	case wire.CodeOf(err) == wire.Code(state.CertificateRevoked) && fresh:
+	case wire.CodeOf(err) == wire.CertificateRevoked && fresh:
 		return 0, fmt.Errorf("renew %s: %w", r.file, err)
 	default:
 		if refusedForGood(err) {

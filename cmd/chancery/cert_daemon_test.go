@@ -14,7 +14,6 @@ import (
 
 	"github.com/chancery-project/chancery/client"
 	"github.com/chancery-project/chancery/fsm/lifecycle"
-	"github.com/chancery-project/chancery/fsm/state"
 	"github.com/chancery-project/chancery/transport/wire"
 )
 
@@ -135,15 +134,15 @@ func TestRenewsAfterOutage(t *testing.T) {
 }
 
 func TestRenewalEnds(t *testing.T) {
-	revoked := wire.Errorf(wire.Code(state.CertificateRevoked), "certificate 01 was revoked")
+	revoked := wire.Errorf(wire.CertificateRevoked, "certificate 01 was revoked")
 	for name, c := range map[string]struct {
 		answers []error // the last one again and again
 		want    wire.Code
 		times   int
 	}{
-		"expired":                        {[]error{wire.Errorf(wire.Denied, "no")}, wire.Code(state.CertificateExpired), 0},
-		"revoked":                        {[]error{revoked}, wire.Code(state.CertificateRevoked), 1},
-		"what was announced was revoked": {[]error{&client.OutcomeUnknown{RequestID: "1", Err: errors.New("lost")}, revoked, revoked}, wire.Code(state.CertificateRevoked), 3},
+		"expired":                        {[]error{wire.Errorf(wire.Denied, "no")}, wire.CertificateExpired, 0},
+		"revoked":                        {[]error{revoked}, wire.CertificateRevoked, 1},
+		"what was announced was revoked": {[]error{&client.OutcomeUnknown{RequestID: "1", Err: errors.New("lost")}, revoked, revoked}, wire.CertificateRevoked, 3},
 	} {
 		u := newUpkeep(t, time.Hour, 0.5)
 		u.answer = func() error { return c.answers[min(len(u.ids), len(c.answers))-1] }
@@ -181,7 +180,7 @@ func TestNoProgress(t *testing.T) {
 	u := newUpkeep(t, time.Hour, 0.5)
 	old := u.cert
 	u.answer = func() error { u.ttl = old.NotAfter.Sub(u.at); return nil }
-	if err := u.live(); wire.CodeOf(err) != wire.Code(state.CertificateExpired) || len(u.ids) > 100 {
+	if err := u.live(); wire.CodeOf(err) != wire.CertificateExpired || len(u.ids) > 100 {
 		t.Errorf("%v after %d requests", err, len(u.ids))
 	}
 }

@@ -131,9 +131,12 @@ type KeyStatus struct {
 	Freshness     string          `json:"freshness"`
 }
 
-// CertificateOnHold is the status of a certificate that was revoked with certificateHold:
-// it may be good again.
-const CertificateOnHold = "on_hold"
+// What only a certificate can be: revoked with certificateHold, so that it may be good
+// again, and good until it ended.
+const (
+	CertificateOnHold = "on_hold"
+	CertificateEnded  = "expired"
+)
 
 // CertificateStatus is what anybody may know of a certificate, by its serial.
 type CertificateStatus struct {
