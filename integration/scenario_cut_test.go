@@ -170,6 +170,9 @@ func lateGrants(s *stage) {
 		leader.order(fault.Command{Order: &fault.Order{Point: fault.LeaseGrant, Do: fault.Sleep, MS: d.Milliseconds(), Times: 3}})
 		w, took := s.suspend()
 		s.expectFenced("grants late by "+d.String(), w, took, 15*time.Second)
+		if full() {
+			s.stay(d - took) // they come
+		}
 		s.restore()
 		if !full() && d > leaseFor/2 {
 			break

@@ -30,11 +30,11 @@ func (h *held) reason(now Reading, applied uint64) string {
 	newest := &h.leases[len(h.leases)-1]
 	switch {
 	case now.strayed(newest.from):
-		return "the clocks disagree on its age: the machine was suspended, or a clock is broken"
+		return "the clocks disagree on the age of the lease: the machine was suspended, or a clock is broken"
 	case newest.left(now) == 0:
-		return fmt.Sprintf("it ran out %v ago and the leader has not renewed it", (now.Longest(newest.from) - newest.duration).Round(time.Millisecond))
+		return fmt.Sprintf("the lease ran out %v ago and the leader has not renewed it", (now.Longest(newest.from) - newest.duration).Round(time.Millisecond))
 	}
-	return fmt.Sprintf("it is for entry %d and this node has applied %d", newest.min, applied)
+	return fmt.Sprintf("the lease is for entry %d and this node has applied %d", newest.min, applied)
 }
 
 // Status is what a holder says of itself.
