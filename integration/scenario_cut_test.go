@@ -135,15 +135,23 @@ func badLinks(s *stage) {
 	}
 }
 
-// slowLinks delays everything by 50 ms each way.
+// slowLinks delays everything by 50 ms each way. Its caller is near the leader and knows
+// it: what is measured is the fence, three round trips and what they cost.
 func slowLinks(s *stage) {
 	for i, a := range s.c.nodes {
 		for _, b := range s.c.nodes[i+1:] {
 			s.c.net.Both(a.host, b.host, netlab.Link{Delay: 50 * time.Millisecond})
 		}
 	}
-	for range 3 {
-		w, took := s.suspend()
+	leader, _, _ := s.cast()
+	k := s.c.caller(0, leader)
+	defer k.Close()
+	if _, err := k.Key(ctx(s.t), s.key); err != nil { // it is connected now
+		s.t.Fatal(err)
+	}
+	s.stay(time.Second) // connections get to know their links
+	for range 5 {
+		w, took := s.suspendBy(k, s.key, wire.Fenced)
 		s.expectFenced("100 ms round trips", w, took, 5*time.Second)
 		s.restore()
 	}

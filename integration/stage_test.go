@@ -182,6 +182,11 @@ func (s *stage) createKey(key, policy string) {
 func (s *stage) suspendKey(key, level string, not ...*node) (*withdrawal, time.Duration) {
 	k := s.c.clientWith(func(cfg *client.Config) { cfg.Timeout, cfg.AttemptTimeout = 15*time.Second, 2*time.Second }, s.c.others(not...)...)
 	defer k.Close()
+	return s.suspendBy(k, key, level)
+}
+
+// suspendBy is suspendKey by a client that the scenario chooses.
+func (s *stage) suspendBy(k *client.Client, key, level string) (*withdrawal, time.Duration) {
 	w := &withdrawal{what: "suspend", key: key}
 	began := time.Now()
 	err := s.r.take(w, level, func(ctx context.Context, o ...client.Option) (*wire.Operation, error) {
