@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"fmt"
 	"testing"
 
@@ -31,18 +32,48 @@ func BenchmarkIssue(b *testing.B) {
 	}
 }
 
-// BenchmarkScanCertificates is what a start reads before the node may sign.
-func BenchmarkScanCertificates(b *testing.B) {
-	const certificates = 16_000
+// manyCertificates is a state with n of them.
+func manyCertificates(b *testing.B, n int) *Store {
 	s := open(b, b.TempDir(), Options{})
 	script := append([][]byte{fsmtest.Genesis()}, fsmtest.PKI()...)
-	for first := 0; first < certificates; first += 160 {
+	for first := 0; first < n; first += 160 {
 		intents, record := fsmtest.Issue(first, 160)
 		script = append(script, intents, record)
 	}
 	for i := 0; i < len(script); i += 100 {
 		apply(b, s, batch(uint64(i+1), script[i:min(i+100, len(script))]))
 	}
+	return s
+}
+
+// BenchmarkRestoreCertificates is what a new node does with a snapshot.
+func BenchmarkRestoreCertificates(b *testing.B) {
+	const certificates = 64_000
+	n, err := manyCertificates(b, certificates).Snapshot()
+	if err != nil {
+		b.Fatal(err)
+	}
+	var taken bytes.Buffer
+	if _, err := n.Write(&taken); err != nil {
+		b.Fatal(err)
+	}
+	n.Release()
+	for b.Loop() {
+		s := open(b, b.TempDir(), Options{})
+		if _, replaced, err := s.Restore(bytes.NewReader(taken.Bytes())); err != nil || !replaced {
+			b.Fatal(err)
+		}
+		if err := s.Close(); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/certificates, "ns/cert")
+}
+
+// BenchmarkScanCertificates is what a start reads before the node may sign.
+func BenchmarkScanCertificates(b *testing.B) {
+	const certificates = 16_000
+	s := manyCertificates(b, certificates)
 	for b.Loop() {
 		if _, err := s.Scan(b.Context()); err != nil {
 			b.Fatal(err)
