@@ -22,19 +22,9 @@ func findings(list []report.Finding) []wire.Finding {
 // rotationReport lists the keys with findings. The totals need a look at every key and
 // come with the first page.
 func (c *call) rotationReport() (any, error) {
-	if err := c.may(access.ReportRead, ""); err != nil {
-		return nil, err
-	}
-	format, err := c.reportFormat()
+	format, limit, err := c.reportPage()
 	if err != nil {
 		return nil, err
-	}
-	limit, err := c.limit()
-	if err != nil {
-		return nil, err
-	}
-	if format == "csv" && c.query.Get(wire.QueryLimit) == "" {
-		limit = int(^uint(0) >> 1) // a file is wanted whole
 	}
 	now := c.now()
 	items := []wire.KeyFindings{}

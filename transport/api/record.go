@@ -174,19 +174,9 @@ func (c *call) checkAudit() (any, error) {
 
 // inventory lists every instance of every key the caller may read.
 func (c *call) inventory() (any, error) {
-	if err := c.may(access.ReportRead, ""); err != nil {
-		return nil, err
-	}
-	format, err := c.reportFormat()
+	format, limit, err := c.reportPage()
 	if err != nil {
 		return nil, err
-	}
-	limit, err := c.limit()
-	if err != nil {
-		return nil, err
-	}
-	if format == "csv" && c.query.Get(wire.QueryLimit) == "" {
-		limit = int(^uint(0) >> 1) // a file is wanted whole
 	}
 	var items []wire.InventoryItem
 	var next wire.Text

@@ -4,8 +4,27 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/chancery-project/chancery/authority/access"
 	"github.com/chancery-project/chancery/transport/wire"
 )
+
+// reportPage begins a report about all keys: whether the caller may have it, in which
+// format, and how much of it.
+func (c *call) reportPage() (format string, limit int, err error) {
+	if err := c.may(access.ReportRead, ""); err != nil {
+		return "", 0, err
+	}
+	if format, err = c.reportFormat(); err != nil {
+		return "", 0, err
+	}
+	if limit, err = c.limit(); err != nil {
+		return "", 0, err
+	}
+	if format == "csv" && c.query.Get(wire.QueryLimit) == "" {
+		limit = int(^uint(0) >> 1) // a file is wanted whole
+	}
+	return format, limit, nil
+}
 
 var inventoryColumns = []string{"key", "purpose", "alg", "bits", "owner", "business_reason", "version", "state", "node", "kid", "condition",
 	"driver", "cka_id", "attributes", "extractable", "created_at", "activated_at", "in_trust_set", "overdue"}
