@@ -123,7 +123,7 @@ func (i *intake) flood(says []consumer.Statement) error {
 
 // populate makes a key with three instances and a consumer of it.
 func (i *intake) populate(tb testing.TB) (kids []string, err error) {
-	nodes := ledgertest.Genesis(tb, i.Ledger, "n1", "n2", "n3")
+	nodes := ledgertest.Genesis(tb, i.Ledger, "alpha", "beta", "gamma")
 	c := &command.CreateKey{Name: confirmedKey, Purpose: lifecycle.ForToken, Alg: lifecycle.ES256, Custody: lifecycle.Distributed, Owner: "platform@example.com",
 		Reason: "signs the tokens of a service", Policy: lifecycle.DefaultPolicy(lifecycle.ForToken, lifecycle.ES256)}
 	for _, n := range nodes {
