@@ -49,10 +49,10 @@ func certCommand() *cli.Command {
 			&cli.StringFlag{Name: "expires-before", Usage: "RFC 3339 time"})...),
 		looking("show", "SERIAL|FILE", "a certificate and what became of it", showCert),
 		looking("status", "SERIAL|FILE", "whether a certificate is good: a signed answer, verified; exit 5 when it is not", certStatus, statusFlags()...),
-		changing("revoke", "SERIAL|FILE...", "revoke certificates", revokeCerts,
+		changing("revoke", "[SERIAL|FILE] ...", "revoke certificates: by serial, by a file of serials, or all that filters find", revokeCerts, append(bulkFlags(),
 			&cli.StringFlag{Name: "reason", Usage: fmt.Sprintf("one of %v", lifecycle.Reasons)},
 			&cli.StringFlag{Name: "comment", Usage: "for the log"},
-			&cli.StringFlag{Name: "invalid-since", Usage: "when the key may have been known first (RFC 3339)"}),
+			&cli.StringFlag{Name: "invalid-since", Usage: "when the key may have been known first (RFC 3339)"})...),
 		changing("release", "SERIAL|FILE...", "end a certificateHold", releaseCerts,
 			&cli.StringFlag{Name: "comment", Usage: "for the log"}),
 	)

@@ -20,7 +20,7 @@ func (s *session) oneIssuer(c *client.Client) (issuer string, serials []string, 
 			return "", nil, err
 		}
 		if issuer != "" && issuer != row.Issuer {
-			return "", nil, usagef("certificates of %s and of %s: revoke them issuer by issuer", issuer, row.Issuer)
+			return "", nil, usagef("certificates of %s and of %s: revoke them issuer by issuer, or all at once with --file", issuer, row.Issuer)
 		}
 		issuer, serials = row.Issuer, append(serials, serial)
 	}
@@ -35,6 +35,10 @@ func revokeCerts(s *session) error {
 	if err != nil {
 		return usagef("--reason: %v", err)
 	}
+	many, err := wantsBulk(s)
+	if err != nil {
+		return err
+	}
 	in := wire.RevokeCertificates{Reason: reason, Comment: s.String("comment")}
 	if text := s.String("invalid-since"); text != "" {
 		at, err := time.Parse(time.RFC3339, text)
@@ -46,6 +50,9 @@ func revokeCerts(s *session) error {
 	c, err := s.client()
 	if err != nil {
 		return err
+	}
+	if many {
+		return s.revokeMany(c, in)
 	}
 	if in.Issuer, in.Serials, err = s.oneIssuer(c); err != nil {
 		return err

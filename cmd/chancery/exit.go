@@ -95,6 +95,7 @@ func describe(err error) cliError {
 		refused *wire.Error
 		special *coded
 		kept    *keptKey
+		rest    *unfinished
 	)
 	out := cliError{Code: "failed", Message: err.Error(), Exit: exitRefused, RequestID: client.RequestIDOf(err)}
 	switch {
@@ -138,6 +139,9 @@ func describe(err error) cliError {
 		}
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		out.Code, out.Exit, out.Retryable = "timed_out", exitUnavailable, true
+	}
+	if errors.As(err, &rest) {
+		out.Hint = rest.hint()
 	}
 	if errors.As(err, &kept) {
 		out.Hint, out.RequestID = kept.hint(), kept.requestID
