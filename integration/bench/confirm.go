@@ -52,7 +52,7 @@ func (deaf) AppendAsync(audit.Record) error { return nil }
 
 const (
 	confirmedKey lifecycle.KeyID = "tokens"
-	confirmer                    = "edge"
+	confirmer    string          = "edge"
 )
 
 // confirmations measures what the leader's desk takes in when many instances of a
