@@ -65,6 +65,6 @@ func (c *Client) SetProfile(ctx context.Context, name string, p wire.SetProfile,
 }
 
 // DropProfile ends a profile.
-func (c *Client) DropProfile(ctx context.Context, name string, opts ...Option) (*wire.Operation, error) {
-	return c.operate(ctx, wire.PathDropProfile, name, struct{}{}, opts)
+func (c *Client) DropProfile(ctx context.Context, name string, d wire.DropProfile, opts ...Option) (*wire.Operation, error) {
+	return c.operate(ctx, wire.PathDropProfile, name, d, opts)
 }

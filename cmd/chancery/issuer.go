@@ -34,8 +34,8 @@ func issuerCommand() *cli.Command {
 		looking("show", "NAME", "an issuer and the CA certificates of its instances", showIssuer,
 			&cli.StringFlag{Name: "roots", Usage: "write the roots, what verifiers load, to this file (PEM)"}),
 		issuerCSRCommand(),
-		changing("import", "NAME", "bring a CA certificate that a CA elsewhere made", importCACert,
-			&cli.StringFlag{Name: "file", Aliases: []string{"f"}, Usage: "the CA certificate (PEM), - for stdin"}),
+		changing("import", "NAME", "bring a CA certificate that a CA elsewhere made", importCACert, append(governedFlags(), whyFlag(),
+			&cli.StringFlag{Name: "file", Aliases: []string{"f"}, Usage: "the CA certificate (PEM), - for stdin"})...),
 		looking("affected", "NAME", "what has to be issued again when one node's instance is gone", listAffected, append(pageFlags(),
 			&cli.StringFlag{Name: "node", Usage: "whose instance"})...),
 	)
@@ -222,12 +222,9 @@ func importCACert(s *session) error {
 	if err != nil {
 		return err
 	}
-	c, err := s.client()
-	if err != nil {
-		return err
-	}
-	op, err := c.ImportCACert(s.ctx, s.arg(0), wire.ImportCACert{Certificate: string(b)}, s.waits(wire.Committed)...)
-	return s.finish(op, err, wire.Committed)
+	return s.carry(governedLevels, func(c *client.Client, o ...client.Option) (*wire.Operation, error) {
+		return c.ImportCACert(s.ctx, s.arg(0), wire.ImportCACert{Certificate: string(b), Comment: s.String("comment")}, o...)
+	})
 }
 
 func listAffected(s *session) error {
@@ -264,21 +261,15 @@ func profileCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			c, err := s.client()
-			if err != nil {
-				return err
-			}
-			op, err := c.SetProfile(s.ctx, s.arg(0), wire.SetProfile{Terms: terms}, s.waits(wire.Committed)...)
-			return s.finish(op, err, wire.Committed)
-		}, profileFileFlag()),
+			return s.carry(governedLevels, func(c *client.Client, o ...client.Option) (*wire.Operation, error) {
+				return c.SetProfile(s.ctx, s.arg(0), wire.SetProfile{Terms: terms, Comment: s.String("comment")}, o...)
+			})
+		}, append(governedFlags(), whyFlag(), profileFileFlag())...),
 		changing("drop", "NAME", "end a profile; a built-in one of its name counts again", func(s *session) error {
-			c, err := s.client()
-			if err != nil {
-				return err
-			}
-			op, err := c.DropProfile(s.ctx, s.arg(0), s.waits(wire.Committed)...)
-			return s.finish(op, err, wire.Committed)
-		}),
+			return s.carry(governedLevels, func(c *client.Client, o ...client.Option) (*wire.Operation, error) {
+				return c.DropProfile(s.ctx, s.arg(0), wire.DropProfile{Comment: s.String("comment")}, o...)
+			})
+		}, append(governedFlags(), whyFlag())...),
 		looking("check", "", "check a profile file without a cluster", func(s *session) error {
 			terms, err := s.profileFile()
 			if err != nil {

@@ -71,6 +71,18 @@ func IntentOf(b Body) (verb lifecycle.ApprovalVerb, subject string, lines []stri
 		in.text("gate", string(c.Gate))
 		in.text("until", c.Until.String())
 		in.text("comment", c.Comment)
+	case *SetIssuer:
+		verb, subject = lifecycle.ApproveIssuers, string(c.Issuer)
+		in.issuer(c)
+	case *BindCACert:
+		verb, subject = lifecycle.ApproveIssuers, in.version(c.Issuer, c.Version)
+		in.caCertificate(c)
+	case *SetProfile:
+		verb, subject = lifecycle.ApproveProfiles, c.Name
+		in.profile(c)
+	case *DropProfile:
+		verb, subject = lifecycle.ApproveProfiles, c.Name
+		in.text("profile", c.Name)
 	default:
 		return "", "", nil, false
 	}
@@ -235,6 +247,10 @@ func Target(body Body) (key lifecycle.KeyID, versions []uint64) {
 		return c.Key, nil
 	case *WaiveConsumer:
 		return c.Key, []uint64{c.Version}
+	case *SetIssuer:
+		return c.Issuer, nil
+	case *BindCACert:
+		return c.Issuer, []uint64{c.Version}
 	}
 	return "", nil
 }

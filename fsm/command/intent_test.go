@@ -29,6 +29,18 @@ func approvable() []Body {
 		case *LiftSeal:
 			c.Reason = "over"
 			out = append(out, c)
+		case *SetIssuer:
+			n := &c.Terms.Names
+			for _, l := range []*[]string{&n.PermittedDNS, &n.ExcludedDNS, &n.PermittedIPs, &n.ExcludedIPs, &n.PermittedEmails, &n.ExcludedEmails, &n.PermittedURIs, &n.ExcludedURIs} {
+				*l = []string{"one", "two"}
+			}
+			out = append(out, c)
+		case *SetProfile:
+			c.Terms.Names = []lifecycle.NameRule{{Requester: "web-*", DNS: []string{"*.a.test", "b.test"}, IPs: []string{"10.0.0.0/8"}, URIs: []string{"spiffe://a/*"}, Emails: []string{"*@a.test"}},
+				{Requester: "*", DNS: []string{"c.test"}, IPs: []string{"::/0"}, URIs: []string{"https://c.test"}, Emails: []string{"c@c.test"}}}
+			out = append(out, c)
+		case *BindCACert, *DropProfile:
+			out = append(out, c)
 		case *UpdateConsumer, *RetireConsumer, *WaiveConsumer, *ResumeVersion, *ActivateVersion, *ScheduleDestroy, *AddPrincipal, *RevokePrincipal, *SkipGate:
 			out = append(out, c)
 		}

@@ -16,15 +16,17 @@ const (
 	ApproveUnseal     ApprovalVerb = "node.unseal"     // let a node sign again that was sealed by hand
 	ApproveWaive      ApprovalVerb = "consumer.waive"  // let a gate of a rotation pass without a required consumer
 	ApproveConsumers  ApprovalVerb = "consumer.write"  // ask less of a required consumer, retire it, or give out new credentials for it
+	ApproveIssuers    ApprovalVerb = "issuer.write"    // change an issuer's terms, or import a CA certificate
+	ApproveProfiles   ApprovalVerb = "profile.write"   // add or widen a profile, or drop one
 )
 
 // ApprovalVerbs lists every verb that a rule may name.
 var ApprovalVerbs = []ApprovalVerb{ApproveResume, ApproveActivate, ApproveDestroy, ApprovePolicy, ApproveSkip,
-	ApprovePrincipals, ApproveCluster, ApproveUnseal, ApproveWaive, ApproveConsumers}
+	ApprovePrincipals, ApproveCluster, ApproveUnseal, ApproveWaive, ApproveConsumers, ApproveIssuers, ApproveProfiles}
 
 // onePersonVerbs are those that take trust away. In an incident the first who sees it
 // must be able to act, so no rule may make them wait.
-var onePersonVerbs = []ApprovalVerb{"key.revoke", "key.suspend", "key.replace", "key.deactivate", "token.revoke", "node.seal", "node.quarantine"}
+var onePersonVerbs = []ApprovalVerb{"key.revoke", "key.suspend", "key.replace", "key.deactivate", "token.revoke", "node.seal", "node.quarantine", "cert.revoke"}
 
 // OfKey reports whether the verb acts on one key, so that the key's own policy may
 // have a rule for it.

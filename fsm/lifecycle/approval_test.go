@@ -117,3 +117,49 @@ func TestEveryPolicyFieldWidens(t *testing.T) {
 		}
 	}
 }
+
+// TestEveryProfileFieldWidens: likewise, of the terms of a profile.
+func TestEveryProfileFieldWidens(t *testing.T) {
+	base := func() *ProfileTerms {
+		return &ProfileTerms{Usage: []string{"digitalSignature"}, ExtendedUsage: []string{"serverAuth", "clientAuth"}, Keys: []string{"P-256", "P-384"},
+			DefaultValidity: Day, MaxValidity: 7 * Day, Backdate: Minute, CommonName: "none",
+			Names: []NameRule{{Requester: "web-*", DNS: []string{"*.a.test", "b.test"}, IPs: []string{"10.0.0.0/8"}}, {Requester: "*", DNS: []string{"c.test"}}}}
+	}
+	wider := map[string][]func(*ProfileTerms){
+		"Usage":           {func(p *ProfileTerms) { p.Usage = append(p.Usage, "keyEncipherment") }},
+		"ExtendedUsage":   {func(p *ProfileTerms) { p.ExtendedUsage = []string{"codeSigning"} }, func(p *ProfileTerms) { p.ExtendedUsage = nil }},
+		"Keys":            {func(p *ProfileTerms) { p.Keys = []string{"RSA-2048"} }},
+		"DefaultValidity": {func(p *ProfileTerms) { p.DefaultValidity++ }}, "MaxValidity": {func(p *ProfileTerms) { p.MaxValidity++ }},
+		"Backdate": {func(p *ProfileTerms) { p.Backdate++ }}, "CommonName": {func(p *ProfileTerms) { p.CommonName = "request" }},
+		"Names": {func(p *ProfileTerms) { p.Names[0].DNS = []string{"**.test"} }, func(p *ProfileTerms) { p.Names[0].Requester = "*" },
+			func(p *ProfileTerms) { p.Names = p.Names[1:] }, func(p *ProfileTerms) { p.Names[1].IPs = []string{"::/0"} },
+			func(p *ProfileTerms) { p.Names[1].URIs = []string{"**"} }, func(p *ProfileTerms) { p.Names[1].Emails = []string{"*"} }},
+		"NamesOptional": {func(p *ProfileTerms) { p.NamesOptional = true }}, "NoRevocation": {func(p *ProfileTerms) { p.NoRevocation = true }},
+		"OCSPNoCheck": {func(p *ProfileTerms) { p.OCSPNoCheck = true }},
+	}
+	for i := range reflect.TypeFor[ProfileTerms]().NumField() {
+		name := reflect.TypeFor[ProfileTerms]().Field(i).Name
+		if len(wider[name]) == 0 {
+			t.Errorf("no change of %s is known to widen a profile: teach Widens", name)
+		}
+		for n, change := range wider[name] {
+			p := base()
+			if change(p); !p.Widens(base()) {
+				t.Errorf("%s, change %d: %+v is not wider", name, n, p)
+			}
+		}
+	}
+	if !base().Widens(nil) {
+		t.Error("the first profile of a name is nothing new")
+	}
+	for what, change := range map[string]func(*ProfileTerms){
+		"nothing": func(*ProfileTerms) {}, "a shorter life": func(p *ProfileTerms) { p.MaxValidity, p.DefaultValidity = Day, Hour },
+		"fewer keys": func(p *ProfileTerms) { p.Keys = p.Keys[:1] }, "fewer names": func(p *ProfileTerms) { p.Names[0].DNS = p.Names[0].DNS[1:] },
+		"for servers only": func(p *ProfileTerms) { p.ExtendedUsage = p.ExtendedUsage[:1] },
+	} {
+		p := base()
+		if change(p); p.Widens(base()) {
+			t.Errorf("%s counts as wider", what)
+		}
+	}
+}

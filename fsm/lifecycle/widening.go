@@ -33,3 +33,42 @@ func (p Policy) Widens(old Policy) bool {
 	}
 	return false
 }
+
+// Widens reports whether certificates could be issued by p that old refused. What is not
+// plainly narrower counts as wider, as does any change of what certificates say; old is
+// nil for a name that had no profile.
+func (p *ProfileTerms) Widens(old *ProfileTerms) bool {
+	if old == nil {
+		return true
+	}
+	switch {
+	case !within(p.Usage, old.Usage), !within(p.ExtendedUsage, old.ExtendedUsage), len(p.ExtendedUsage) == 0 && len(old.ExtendedUsage) > 0: // none named = good for any
+		return true
+	case !within(p.Keys, old.Keys), p.MaxValidity > old.MaxValidity, p.DefaultValidity > old.DefaultValidity, p.Backdate > old.Backdate:
+		return true
+	case p.CommonName != old.CommonName, p.NoRevocation != old.NoRevocation, p.OCSPNoCheck != old.OCSPNoCheck:
+		return true
+	case p.NamesOptional && !old.NamesOptional, len(p.Names) != len(old.Names): // the first rule that matches counts: one less lets the next count
+		return true
+	}
+	for i := range p.Names {
+		if p.Names[i].widens(&old.Names[i]) {
+			return true
+		}
+	}
+	return false
+}
+
+func (r *NameRule) widens(old *NameRule) bool {
+	return r.Requester != old.Requester || !within(r.DNS, old.DNS) || !within(r.IPs, old.IPs) || !within(r.URIs, old.URIs) || !within(r.Emails, old.Emails)
+}
+
+// within reports whether old has everything that is in list.
+func within(list, old []string) bool {
+	for _, s := range list {
+		if !contains(old, s) {
+			return false
+		}
+	}
+	return true
+}

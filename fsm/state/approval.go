@@ -193,6 +193,18 @@ func (x *tx) base(body command.Body) string {
 		}
 	case *command.SetSettings:
 		old = &x.cluster().Settings
+	case *command.SetIssuer:
+		if is := x.issuer(c.Issuer); is != nil {
+			old = &command.SetIssuer{Issuer: is.Name, Terms: is.IssuerTerms}
+		}
+	case *command.SetProfile:
+		if p := x.profile(c.Name); p != nil {
+			old = &command.SetProfile{Name: p.Name, Terms: p.ProfileTerms}
+		}
+	case *command.DropProfile:
+		if p := x.profile(c.Name); p != nil {
+			old = &command.SetProfile{Name: p.Name, Terms: p.ProfileTerms}
+		}
 	case *command.UpdateConsumer:
 		if c := x.consumer(c.Consumer.Name); c != nil {
 			old = &command.ConsumerRecord{Name: c.Name, Owner: c.Owner, Contact: c.Contact, Class: c.Class, Expect: c.Expect, Keys: c.Keys, Lifetime: c.Lifetime}

@@ -114,6 +114,8 @@ func (x *tx) ruleFor(body command.Body) *lifecycle.ApprovalRule {
 		return x.consumerRule(c.Name, func(*lifecycle.Consumer) bool { return true })
 	case *command.WaiveConsumer:
 		return x.waiveRule(c)
+	case *command.SetIssuer, *command.BindCACert, *command.SetProfile, *command.DropProfile:
+		return x.pkiRule(c)
 	}
 	verb, _, _, ok := command.IntentOf(body)
 	key, _ := command.Target(body)
@@ -121,6 +123,30 @@ func (x *tx) ruleFor(body command.Body) *lifecycle.ApprovalRule {
 		return x.keyRule(k, verb)
 	}
 	return nil
+}
+
+// pkiRule is about what certificates will look like, and who vouches for an issuer. The
+// CA certificates that the cluster makes by itself need nobody, nor does a profile that
+// only becomes narrower.
+func (x *tx) pkiRule(body command.Body) *lifecycle.ApprovalRule {
+	switch c := body.(type) {
+	case *command.SetProfile:
+		var old *lifecycle.ProfileTerms
+		if p := x.profile(c.Name); p != nil {
+			old = &p.ProfileTerms
+		}
+		if !c.Terms.Widens(old) {
+			return nil
+		}
+		return x.clusterRule(lifecycle.ApproveProfiles)
+	case *command.DropProfile:
+		return x.clusterRule(lifecycle.ApproveProfiles)
+	case *command.BindCACert:
+		if is := x.issuer(c.Issuer); is == nil || is.Kind != lifecycle.ExternalIssuer {
+			return nil
+		}
+	}
+	return x.clusterRule(lifecycle.ApproveIssuers)
 }
 
 // policyRule is about a change of a key's policy. A change of the key's own approval

@@ -100,6 +100,43 @@ func bodyEffects(say func(string, ...any), v *state.View, body command.Body) {
 		if n := v.Node(c.Node); n != nil {
 			say("node %s would sign again what seal %s keeps it from signing", n.Name, c.ID)
 		}
+	default:
+		pkiEffects(say, v, body)
+	}
+}
+
+// pkiEffects says what would change about issuers and profiles. What was issued stays.
+func pkiEffects(say func(string, ...any), v *state.View, body command.Body) {
+	switch c := body.(type) {
+	case *command.SetIssuer:
+		if is := v.Issuer(c.Issuer); is != nil {
+			differences(say, "issuer "+string(is.Name), is.IssuerTerms, c.Terms)
+		}
+	case *command.BindCACert:
+		say("the instance of %s version %d on %s would issue as CN=%s: whoever trusts the CA above it trusts what it signs", c.Issuer, c.Version, nodeName(v, c.Node), c.Subject)
+	case *command.SetProfile:
+		old := v.Profile(c.Name)
+		if old == nil {
+			newProfile(say, c)
+			return
+		}
+		differences(say, "profile "+c.Name, old.ProfileTerms, c.Terms)
+	case *command.DropProfile:
+		say("profile %s would end: nobody gets certificates by it, except by a built-in one of that name, which would count again", c.Name)
+	}
+}
+
+// newProfile says what a profile allows that takes no other's place, but a built-in one's.
+func newProfile(say func(string, ...any), c *command.SetProfile) {
+	t := &c.Terms
+	use := "any extended use"
+	if len(t.ExtendedUsage) > 0 {
+		use = strings.Join(t.ExtendedUsage, ", ")
+	}
+	say("profile %s would be added, in place of a built-in one of that name: certificates for %s (%s), for keys %s, that live at most %s",
+		c.Name, use, strings.Join(t.Usage, ", "), strings.Join(t.Keys, ", "), t.MaxValidity)
+	for _, r := range t.Names {
+		say("%s could have the names %s", r.Requester, strings.Join(slices.Concat(r.DNS, r.IPs, r.URIs, r.Emails), ", "))
 	}
 }
 

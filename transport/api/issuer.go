@@ -20,14 +20,14 @@ func issuerRoutes() []*route {
 		changing("issuer.create", wire.PathIssuers, "Make an issuer and its key; its CA certificates follow", (*call).createIssuer).waits(command.KindCreateKey),
 		reading[wire.List[wire.Issuer]]("issuer.list", wire.PathIssuers, "List issuers in name order", (*call).listIssuers, paged...),
 		reading[wire.Issuer]("issuer.show", wire.PathIssuer, "An issuer with the CA certificates of its instances", (*call).showIssuer),
-		changing("issuer.set", wire.PathIssuerTerms, "Change what the next CA certificates, CRLs and OCSP answers are made by", (*call).setIssuer),
+		changing("issuer.set", wire.PathIssuerTerms, "Change what the next CA certificates, CRLs and OCSP answers are made by", (*call).setIssuer).governed(),
 		changing("issuer.csr", wire.PathIssuerRequest, "The certificate request of this node's instance of an external issuer", (*call).requestCACert).as(sign, wire.MaxSignBytes).answers(of[wire.CACertRequest]()),
-		changing("issuer.import", wire.PathImportCACert, "Bring the CA certificate of an external issuer's instance", (*call).importCACert),
+		changing("issuer.import", wire.PathImportCACert, "Bring the CA certificate of an external issuer's instance", (*call).importCACert).governed(),
 		reading[wire.List[wire.Certificate]]("issuer.affected", wire.PathAffected, "Certificates that one node's instance signed and that have not ended", (*call).affected, with(paged, wire.QueryNode)...),
 		reading[wire.List[wire.Profile]]("profile.list", wire.PathProfiles, "Profiles, built-in ones included", (*call).listProfiles),
 		reading[wire.Profile]("profile.show", wire.PathProfile, "A profile", (*call).showProfile),
-		changing("profile.set", wire.PathProfile, "Add a profile, or replace one", (*call).setProfile),
-		changing("profile.drop", wire.PathDropProfile, "End a profile; a built-in one of its name counts again", (*call).dropProfile),
+		changing("profile.set", wire.PathProfile, "Add a profile, or replace one", (*call).setProfile).governed(),
+		changing("profile.drop", wire.PathDropProfile, "End a profile; a built-in one of its name counts again", (*call).dropProfile).governed(),
 	}
 }
 
@@ -52,8 +52,9 @@ func (c *call) setIssuer(in *wire.IssuerTerms) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	r, err := c.Service.SetIssuer(c.r.Context(), req, c.name(), in.Over(is.IssuerTerms))
-	return c.operation(asked{verb: "issuer set", kind: command.KindSetIssuer, key: c.name(), final: true}, r, err)
+	terms := in.Over(is.IssuerTerms)
+	r, err := c.Service.SetIssuer(c.r.Context(), req, c.name(), terms)
+	return c.operation(asked{verb: "issuer set", kind: command.KindSetIssuer, key: c.name(), body: &command.SetIssuer{Issuer: is.Name, Terms: terms}, final: true}, r, err)
 }
 
 func (c *call) importCACert(in *wire.ImportCACert) (any, error) {
@@ -65,6 +66,7 @@ func (c *call) importCACert(in *wire.ImportCACert) (any, error) {
 	if block == nil || block.Type != "CERTIFICATE" {
 		return nil, wire.Errorf(wire.Invalid, "certificate: send the CA certificate as PEM")
 	}
+	req.Comment = in.Comment
 	r, err := c.Service.ImportCACert(c.r.Context(), req, c.name(), block.Bytes)
 	return c.operation(asked{verb: "issuer import", kind: command.KindBindCACert, key: c.name(), final: true}, r, err)
 }
@@ -215,15 +217,19 @@ func (c *call) setProfile(in *wire.SetProfile) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	req.Comment = in.Comment
 	r, err := c.Service.SetProfile(c.r.Context(), req, c.name(), in.Terms)
-	return c.operation(asked{verb: "profile set", kind: command.KindSetProfile, subject: c.name(), final: true}, r, err)
+	return c.operation(asked{verb: "profile set", kind: command.KindSetProfile, subject: c.name(),
+		body: &command.SetProfile{Name: c.name(), Terms: in.Terms}, final: true}, r, err)
 }
 
-func (c *call) dropProfile(in *nothing) (any, error) {
+func (c *call) dropProfile(in *wire.DropProfile) (any, error) {
 	req, err := c.request(in)
 	if err != nil {
 		return nil, err
 	}
+	req.Comment = in.Comment
 	r, err := c.Service.DropProfile(c.r.Context(), req, c.name())
-	return c.operation(asked{verb: "profile drop", kind: command.KindDropProfile, subject: c.name(), final: true}, r, err)
+	return c.operation(asked{verb: "profile drop", kind: command.KindDropProfile, subject: c.name(),
+		body: &command.DropProfile{Name: c.name()}, final: true}, r, err)
 }

@@ -140,3 +140,38 @@ func TestEffectsNameEachField(t *testing.T) {
 		t.Errorf("effects = %q", got)
 	}
 }
+
+// TestGovernedProfile: where a rule says so, a wider profile waits for people, who read
+// in plain words what it would allow; a narrower one does not.
+func TestGovernedProfile(t *testing.T) {
+	n := start(t)
+	in := wire.SetProfile{Comment: "web needs them", Terms: lifecycle.ProfileTerms{Usage: []string{"digitalSignature"}, ExtendedUsage: []string{"serverAuth"}, Keys: []string{"P-256"},
+		DefaultValidity: lifecycle.Day, MaxValidity: 7 * lifecycle.Day, Names: []lifecycle.NameRule{{Requester: "web-*", DNS: []string{"*.a.test"}}}}}
+	path := wire.Path(wire.PathProfile, "web")
+	n.ledger.Must(t, &command.SetProfile{Name: "web", Terms: in.Terms})
+	n.govern(lifecycle.ApproveProfiles, lifecycle.ApproveIssuers)
+	waits := func(r reply, says ...string) {
+		t.Helper()
+		op := get[wire.Operation](t, r)
+		if r.status != http.StatusAccepted || op.Status != wire.PendingApproval || op.Proposal == "" {
+			t.Fatalf("%d %s", r.status, r.body)
+		}
+		p := get[wire.Proposal](t, n.ask("auditor", "GET", wire.Path(wire.PathProposal, op.Proposal), nil))
+		for _, s := range says {
+			if !strings.Contains(strings.Join(p.Effects, "\n"), s) {
+				t.Errorf("the approvers read %q, not %q", p.Effects, s)
+			}
+		}
+		if p.Verb != "profile.write" {
+			t.Errorf("proposal %+v", p)
+		}
+	}
+	waits(n.ask("admin", "POST", wire.Path(wire.PathProfile, "new"), in), "profile new would be added", "for serverAuth", "live at most 7d", "web-* could have the names *.a.test")
+	in.Terms.MaxValidity = lifecycle.Day
+	if r := n.ask("admin", "POST", path, in); r.status != http.StatusOK {
+		t.Errorf("a narrower profile: %d %s", r.status, r.body)
+	}
+	in.Terms.MaxValidity = 30 * lifecycle.Day
+	waits(n.ask("admin", "POST", path, in), "profile web: max_validity would become \"30d\", now \"1d\"")
+	waits(n.ask("admin", "POST", wire.Path(wire.PathDropProfile, "web"), wire.DropProfile{Comment: "unused"}), "profile web would end")
+}

@@ -115,7 +115,8 @@ type CACertRequest struct {
 
 // ImportCACert brings the CA certificate of an external issuer's instance.
 type ImportCACert struct {
-	Certificate string `json:"certificate"` // PEM
+	Certificate string `json:"certificate"`       // PEM
+	Comment     string `json:"comment,omitempty"` // why, for those who have to approve it
 }
 
 // IssueCertificate asks for a certificate.
@@ -246,5 +247,11 @@ type Profile struct {
 
 // SetProfile sets a profile.
 type SetProfile struct {
-	Terms lifecycle.ProfileTerms `json:"terms"`
+	Terms   lifecycle.ProfileTerms `json:"terms"`
+	Comment string                 `json:"comment,omitempty"` // why, for those who have to approve it
+}
+
+// DropProfile ends a profile.
+type DropProfile struct {
+	Comment string `json:"comment,omitempty"` // likewise
 }
