@@ -209,7 +209,7 @@ func TestPlanShowsBounds(t *testing.T) {
 		wire.Path(wire.PathRemoveNode, "node2"):        wire.RemoveNode{Lost: true},
 	} {
 		op := get[wire.Operation](t, n.ask("admin", "POST", path+"?plan=true", body))
-		if !op.Plan || op.Fenced == nil || op.Fenced.WithinMS != 4250 || op.Settled.WithinMS <= op.Fenced.WithinMS || op.Committed.WithinMS == 0 || op.BlastRadius == nil || op.Reached != "" {
+		if !op.Plan || op.Fenced == nil || op.Fenced.WithinMS != 4250 || op.Settled.WithinMS <= op.Fenced.WithinMS || op.Committed.WithinMS == 0 || op.BlastRadius == nil && op.Loss == nil || op.Reached != "" {
 			t.Errorf("%s = %+v", path, op)
 			continue
 		}
