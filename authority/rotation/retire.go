@@ -22,7 +22,8 @@ func (p *planner) retire(k *lifecycle.Key, v *lifecycle.Version) {
 			return
 		}
 	case p.destroys(k, v):
-		p.add(&command.ScheduleDestroy{Key: k.ID, Version: v.Number, DestroyAt: p.now.Add(k.Policy.DestroyWait + destroySlack), Comment: "out of the trust set"},
+		at := max(p.now.Add(k.Policy.DestroyWait), p.view.ListedUntil(k.ID, v.Number))
+		p.add(&command.ScheduleDestroy{Key: k.ID, Version: v.Number, DestroyAt: at.Add(destroySlack), Comment: "out of the trust set"},
 			"it is out of the trust set", state.RefKey(k), state.RefVersion(v))
 		return
 	}

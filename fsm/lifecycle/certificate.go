@@ -176,6 +176,11 @@ type CertTally struct {
 	// made from a state at or after them is still right.
 	IssuedIndex  uint64 `cbor:"9,keyasint,omitempty"`
 	RevokedIndex uint64 `cbor:"10,keyasint,omitempty"`
+
+	// LastNotAfter is the end of the certificate that lives longest of all that were
+	// announced, CA certificates below it included and OCSP delegates not: so long somebody
+	// asks for the CRL.
+	LastNotAfter Instant `cbor:"11,keyasint,omitempty"`
 }
 
 // MatchGlob reports whether s matches a pattern in which '*' stands for any run of

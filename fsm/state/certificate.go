@@ -61,7 +61,11 @@ func (x *tx) announce(c *lifecycle.Certificate) {
 	}
 	x.owners[string(c.SPKIHash)] = c.Requester
 	x.openIntents = append(append(x.openIntents, serial...), instantKey(c.DeadlineAt)...)
-	x.tally(c.IssuerKID).Intents++
+	t := x.tally(c.IssuerKID)
+	t.Intents++
+	if c.Profile != lifecycle.ProfileOCSP { // the issuer's own: nobody but the issuer needs it
+		t.LastNotAfter = max(t.LastNotAfter, c.NotAfter)
+	}
 }
 
 // settle ends the intent of a certificate: it becomes one that people look for.

@@ -365,6 +365,9 @@ func (l *certLaw) count(t *lifecycle.CertTally, c *lifecycle.Certificate, key st
 	if r.Get(state.TableRevoked, string(raw)+key) != nil {
 		t.OnCRL++
 	}
+	if c.Profile != lifecycle.ProfileOCSP {
+		t.LastNotAfter = max(t.LastNotAfter, c.NotAfter)
+	}
 	if c.IssuedAt != 0 {
 		t.Issued++
 	}

@@ -35,6 +35,19 @@ func (v *View) CACerts(issuer lifecycle.KeyID) []*lifecycle.CACert {
 	return viewList[lifecycle.CACert](v, TableCACerts, string(issuer)+"\x00")
 }
 
+// ListedUntil is how long an issuer's version is needed for the CRLs and OCSP answers about
+// what its instances signed: up to the end of the last of it, or of the CA certificate,
+// which no chain outlives. It is 0 for a key that is no issuer's, and when every CA
+// certificate was revoked: then nobody believes what it says.
+func (v *View) ListedUntil(key lifecycle.KeyID, version uint64) (until lifecycle.Instant) {
+	for _, i := range v.Instances(key, version) {
+		if ca := v.CACert(key, version, i.Node); ca != nil && ca.Revocation == nil {
+			until = max(until, min(ca.NotAfter, v.CertTally(i.KID).LastNotAfter))
+		}
+	}
+	return until
+}
+
 // CACertByKID is the CA certificate of the instance with this kid, nil when there is
 // none.
 func (v *View) CACertByKID(kid string) *lifecycle.CACert {

@@ -193,3 +193,24 @@ func (w *world) namedInTheLog(node string) {
 		w.Errorf("no key.destroyed leaf names %s", node)
 	}
 }
+
+// TestDestroyOfAnIssuer: what its certificates are judged by has to be signed as long as
+// one of them lives.
+func TestDestroyOfAnIssuer(t *testing.T) {
+	for _, revoked := range []bool{false, true} {
+		p := newPKI(t)
+		f := p.issued("a.test", "web-01")
+		p.ok(&command.DeactivateVersion{Key: corp, Version: 1})
+		soon := p.l.Clock().At().Add(8 * lifecycle.Day)
+		if revoked { // every CA certificate: no verifier comes as far as the CRL
+			for node := range p.nodes {
+				p.ok(&command.RevokeCertificates{Items: []command.RevokeItem{{Serial: p.caSerial(node), Reason: lifecycle.CessationOfOperation}}})
+			}
+			p.ok(&command.ScheduleDestroy{Key: corp, Version: 1, DestroyAt: soon})
+			continue
+		}
+		p.no(state.WaitNotPassed, &command.ScheduleDestroy{Key: corp, Version: 1, DestroyAt: soon})
+		p.no(state.WaitNotPassed, &command.ScheduleDestroy{Key: corp, Version: 1, DestroyAt: f.to - 1})
+		p.ok(&command.ScheduleDestroy{Key: corp, Version: 1, DestroyAt: f.to})
+	}
+}

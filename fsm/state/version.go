@@ -348,6 +348,9 @@ func (x *tx) scheduleDestroy(c *command.ScheduleDestroy) Outcome {
 	if until := old.DeactivatedAt.Add(k.Policy.VerifyWindow); old.InTrustSet() && c.DestroyAt < until {
 		return refuse(WaitNotPassed, name, "what it signed may be verified until %s; to distrust it now: chancery key revoke %s --version %d --distrust", until, k.ID, old.Number)
 	}
+	if until := x.view().ListedUntil(k.ID, old.Number); old.State == lifecycle.Deactivated && c.DestroyAt < until {
+		return refuse(WaitNotPassed, name, "certificates that it signed live until %s, and until then it signs the CRLs and OCSP answers about them", until)
+	}
 	v.DestroyAt = c.DestroyAt
 	x.putVersion(v)
 	x.record(Leaf{Kind: "key.destroy_scheduled", Key: k.ID, Version: v.Number, After: c.DestroyAt.String(), Detail: c.Comment})
