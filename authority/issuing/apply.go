@@ -52,7 +52,7 @@ func (o *Office) Apply(ctx context.Context, q Enquiry) (*Application, error) {
 		Make: func(m signing.Mandate) (tbs []byte, err error) {
 			is := m.View.Issuer(m.Key.ID)
 			i := m.Instance
-			done = Application{Subject: is.CASubject(i.KID), Version: i.Version, KID: i.KID, Node: i.Node}
+			done = Application{Subject: is.CASubject(i.Version, i.KID), Version: i.Version, KID: i.KID, Node: i.Node}
 			draft, err = pki.Apply(pki.CAOrder{Terms: is.IssuerTerms, Subject: done.Subject, SPKI: i.SPKI, Serial: o.draw(), Now: o.now()}, m.Key.Alg)
 			if err != nil {
 				return nil, refuseDraft(string(is.Name), err)

@@ -307,6 +307,32 @@ func TestKeeper(t *testing.T) {
 	}
 }
 
+// TestForsaken: when a root's key is compromised, the next version certifies again what is
+// below it, and certificates verify up to that one.
+func TestForsaken(t *testing.T) {
+	w := build(t)
+	w.keep()
+	before := w.ledger.View().CACerts("corp")[0]
+	w.ledger.Must(t, &command.Revoke{Key: "root", Versions: []uint64{1}, Reason: lifecycle.KeyCompromise})
+	if tasks := Plan(w.ledger.View(), w.ledger.NodeID(), w.office.now()); len(tasks) != 0 {
+		t.Errorf("nobody could sign %+v", tasks)
+	}
+	second := w.prepare("root", 2)
+	w.ledger.Must(t, &command.PublishVersion{Key: "root", Version: 2})
+	w.keep() // its own certificate, without which it does not become active
+	w.ledger.Must(t, &command.ActivateVersion{Key: "root", Version: 2, Early: true, Comment: "test"})
+	w.keep()
+	after := w.ledger.View().CACerts("corp")[0]
+	if after.KID != before.KID || after.ParentKID != second.KID || after.Revocation != nil {
+		t.Errorf("after the root's compromise corp has %+v", after)
+	}
+	is, err := w.office.Issue(ctx, w.order(newKey(t), "a.test"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	verify(t, w, is, "a.test")
+}
+
 // TestFallen revokes CA certificates at the parent.
 func TestFallen(t *testing.T) {
 	w := build(t)

@@ -47,7 +47,7 @@ func Plan(v *state.View, self lifecycle.NodeID, now lifecycle.Instant) (tasks []
 				continue
 			}
 			for _, i := range v.Instances(is.Name, ver.Number) {
-				if i.Condition != lifecycle.Ready || !due(v.CACert(is.Name, ver.Number, i.Node), now) {
+				if i.Condition != lifecycle.Ready || !due(v, v.CACert(is.Name, ver.Number, i.Node), now) {
 					continue
 				}
 				if is.Kind == lifecycle.RootIssuer {
@@ -64,12 +64,13 @@ func Plan(v *state.View, self lifecycle.NodeID, now lifecycle.Instant) (tasks []
 }
 
 // due reports whether an instance needs a CA certificate, or a newer one: half of its
-// life is over. One that was revoked gets none.
-func due(have *lifecycle.CACert, now lifecycle.Instant) bool {
+// life is over, or nobody believes in the one above it any more. One that was revoked
+// gets none.
+func due(v *state.View, have *lifecycle.CACert, now lifecycle.Instant) bool {
 	if have == nil {
 		return true
 	}
-	return have.Revocation == nil && now > have.NotBefore+(have.NotAfter-have.NotBefore)/2
+	return have.Revocation == nil && (now > have.NotBefore+(have.NotAfter-have.NotBefore)/2 || v.Forsaken(have))
 }
 
 // signer is the CA certificate whose instance signs for an instance on a node: the

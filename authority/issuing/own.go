@@ -75,7 +75,7 @@ func (o *Office) root(ctx context.Context, v *state.View, is *lifecycle.Issuer, 
 	var draft *pki.Draft
 	st := signing.Structure{Verb: "cert.root",
 		Make: func(m signing.Mandate) (tbs []byte, err error) {
-			draft, err = pki.DraftRoot(pki.CAOrder{Terms: is.IssuerTerms, Subject: is.CASubject(i.KID), SPKI: i.SPKI, Serial: o.draw(), Now: o.now()}, k.Alg)
+			draft, err = pki.DraftRoot(pki.CAOrder{Terms: is.IssuerTerms, Subject: is.CASubject(i.Version, i.KID), SPKI: i.SPKI, Serial: o.draw(), Now: o.now()}, k.Alg)
 			if err != nil {
 				return nil, refuseDraft(string(is.Name), err)
 			}
@@ -97,7 +97,7 @@ func (o *Office) root(ctx context.Context, v *state.View, is *lifecycle.Issuer, 
 func (o *Office) certify(ctx context.Context, v *state.View, is *lifecycle.Issuer, i *lifecycle.Instance, parent *lifecycle.CACert) error {
 	return o.make(ctx, v, own{parent: parent, profile: lifecycle.ProfileCA,
 		draft: func(ca *pki.CA, serial lifecycle.Serial) (*pki.Draft, error) {
-			return ca.DraftCA(pki.CAOrder{Terms: is.IssuerTerms, Subject: is.CASubject(i.KID), SPKI: i.SPKI, Serial: serial, Now: o.now()})
+			return ca.DraftCA(pki.CAOrder{Terms: is.IssuerTerms, Subject: is.CASubject(i.Version, i.KID), SPKI: i.SPKI, Serial: serial, Now: o.now()})
 		},
 		bind: func(ctx context.Context, der []byte, _ lifecycle.Serial, subject string) (state.Outcome, error) {
 			return o.Log.BindCACert(ctx, command.BindCACert{Issuer: is.Name, Version: i.Version, Node: i.Node, DER: der, Subject: subject})

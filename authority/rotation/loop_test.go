@@ -99,6 +99,22 @@ func (r *running) asleep() {
 	})
 }
 
+// sleepsUntil waits until the loop has seen the newest state and has nothing to do before
+// at: what was in the middle of a pass when the clock moved would rest once more.
+func (r *running) sleepsUntil(at lifecycle.Instant) {
+	r.t.Helper()
+	r.eventually("asleep until "+at.String(), func() bool {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		for _, t := range r.waiting {
+			if lifecycle.Instant(t.Add(minGap).UnixMilli()) == at { // the rest between passes came first
+				return true
+			}
+		}
+		return false
+	})
+}
+
 func (r *running) state(version uint64) lifecycle.State {
 	if v := r.View().Version("k", version); v != nil {
 		return v.State
@@ -135,11 +151,11 @@ func TestLoopSleepsUntilTheStepIsDue(t *testing.T) {
 	r := start(t, newFixture(t))
 	r.create("k", tokenPolicy(), r.nodes...)
 	r.bind("k", 1, r.nodes[0])
-	r.asleep()
+	due := Next(r.View(), r.now())
+	r.sleepsUntil(due)
 	if n := r.ledger.proposed.Load(); n != 0 {
 		t.Errorf("%d commands before anything is due", n)
 	}
-	due := Next(r.View(), r.now())
 	r.advance(time.Duration(due-r.now()) * time.Millisecond) // a single advance to the very instant
 	r.eventually("activated", func() bool { return r.state(1) == lifecycle.Active })
 	if at := r.View().Version("k", 1).ActivatedAt; at != due {

@@ -75,9 +75,9 @@ func DefaultIssuerTerms(kind IssuerKind, commonName string) IssuerTerms {
 
 // CASubject is the subject common name of an instance's CA certificate. Instances have
 // distinct ones: GnuTLS and NSS were seen to look for a revoked leaf in the wrong CRL
-// where two CA keys share a subject.
-func (i *Issuer) CASubject(kid string) string {
-	if i.Kind == RootIssuer {
+// where two CA keys share a subject. The first root has the name alone: people read it.
+func (i *Issuer) CASubject(version uint64, kid string) string {
+	if i.Kind == RootIssuer && version == 1 {
 		return i.CommonName
 	}
 	return i.CommonName + " " + ShortKID(kid)

@@ -48,6 +48,17 @@ func (v *View) ListedUntil(key lifecycle.KeyID, version uint64) (until lifecycle
 	return until
 }
 
+// Forsaken reports whether the CA certificate above one has fallen: what it certified is
+// as good as before, and the parent's successor may certify it again.
+func (v *View) Forsaken(ca *lifecycle.CACert) bool {
+	above := v.CACertByKID(ca.ParentKID)
+	if above == nil || above.KID == ca.KID {
+		return false
+	}
+	ver := v.Version(above.Issuer, above.Version)
+	return above.Revocation != nil || ver == nil || ver.Distrusts()
+}
+
 // CACertByKID is the CA certificate of the instance with this kid, nil when there is
 // none.
 func (v *View) CACertByKID(kid string) *lifecycle.CACert {

@@ -109,7 +109,7 @@ func (x *tx) bindCACert(c *command.BindCACert) Outcome {
 		return refuse(CertificateExpired, name, "the certificate ended at %s", facts.NotAfter)
 	case old != nil && old.Revocation != nil:
 		return refuse(CertificateRevoked, name, "the CA certificate of this instance was revoked: make another version of the key")
-	case old != nil && facts.NotAfter <= old.NotAfter:
+	case old != nil && facts.NotAfter <= old.NotAfter && !x.view().Forsaken(old):
 		return refuse(Invalid, name, "it has a CA certificate until %s, and this one ends at %s", old.NotAfter, facts.NotAfter)
 	}
 	row := &lifecycle.CACert{Issuer: c.Issuer, Version: c.Version, Node: c.Node, KID: i.KID, Subject: c.Subject, Serial: facts.Serial, DER: c.DER,
