@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/http"
 
@@ -63,28 +62,17 @@ func (s *CertificateStatus) Good() bool {
 
 // CertificateStatus asks the public listeners whether a certificate may be relied on now.
 // It fails closed, like KeyStatus. The serial is 40 hex digits, lower case.
-func (c *Client) CertificateStatus(ctx context.Context, serial string, opts ...Option) (*CertificateStatus, error) {
-	var best *CertificateStatus
-	path, subject := "/status/"+wire.CertificateSubject(serial), wire.CertificateSubject(serial)
-	err := c.attested(ctx, path, subject, opts, func(body []byte, e Expect) (position wire.Position, final bool, err error) {
-		var out struct {
-			Signed bool   `json:"signed"`
-			JWS    string `json:"jws"`
-		}
-		if err := json.Unmarshal(body, &out); err != nil {
-			return position, false, fmt.Errorf("read the status: %w", err)
-		}
-		if !out.Signed || out.JWS == "" {
-			return position, false, ErrUnsigned
-		}
-		claims, err := VerifyCertificateStatus(out.JWS, e)
+func (c *Client) CertificateStatus(ctx context.Context, serial string, opts ...Option) (best *CertificateStatus, err error) {
+	subject := wire.CertificateSubject(serial)
+	err = c.standing(ctx, "/status/"+subject, subject, opts, func(jws string, e Expect) (said string, position wire.Position, err error) {
+		claims, err := VerifyCertificateStatus(jws, e)
 		if err != nil {
-			return position, false, err
+			return said, position, err
 		}
-		if final = claims.Status != wire.Indeterminate; final || best == nil {
-			best = &CertificateStatus{*claims, out.JWS}
+		if best == nil || claims.Status != wire.Indeterminate {
+			best = &CertificateStatus{*claims, jws}
 		}
-		return claims.Position, final, nil
+		return claims.Status, claims.Position, nil
 	})
 	if best != nil {
 		return best, nil

@@ -43,9 +43,27 @@ func (c *Client) KIDStatus(ctx context.Context, kid string, opts ...Option) (*St
 	return c.status(ctx, strings.Replace(wire.PathKIDStatus, "{kid}", url.PathEscape(kid), 1), wire.KIDSubject(kid), opts)
 }
 
-func (c *Client) status(ctx context.Context, path, subject string, opts []Option) (*Status, error) {
-	var best *Status
-	err := c.attested(ctx, path, subject, opts, func(body []byte, e Expect) (position wire.Position, final bool, err error) {
+func (c *Client) status(ctx context.Context, path, subject string, opts []Option) (best *Status, err error) {
+	err = c.standing(ctx, path, subject, opts, func(jws string, e Expect) (said string, position wire.Position, err error) {
+		claims, err := VerifyStatus(jws, e)
+		if err != nil {
+			return said, position, err
+		}
+		if best == nil || claims.Status != wire.Indeterminate {
+			best = &Status{*claims, jws}
+		}
+		return claims.Status, claims.Position, nil
+	})
+	if best != nil {
+		return best, nil
+	}
+	return nil, err
+}
+
+// standing asks for a signed status answer. take verifies it and keeps it, the best so
+// far being one that says something; the search ends with that.
+func (c *Client) standing(ctx context.Context, path, subject string, opts []Option, take func(jws string, e Expect) (string, wire.Position, error)) error {
+	return c.attested(ctx, path, subject, opts, func(body []byte, e Expect) (position wire.Position, final bool, err error) {
 		var out struct {
 			Signed bool   `json:"signed"`
 			JWS    string `json:"jws"`
@@ -56,19 +74,9 @@ func (c *Client) status(ctx context.Context, path, subject string, opts []Option
 		if !out.Signed || out.JWS == "" {
 			return position, false, ErrUnsigned
 		}
-		claims, err := VerifyStatus(out.JWS, e)
-		if err != nil {
-			return position, false, err
-		}
-		if final = claims.Status != wire.Indeterminate; final || best == nil {
-			best = &Status{*claims, out.JWS}
-		}
-		return claims.Position, final, nil
+		said, position, err := take(out.JWS, e)
+		return position, err == nil && said != wire.Indeterminate, err
 	})
-	if best != nil {
-		return best, nil
-	}
-	return nil, err
 }
 
 // TrustSet loads a key's trust set from the public listeners, signed.
