@@ -4,6 +4,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -11,8 +12,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -114,36 +113,15 @@ func bareRaft(args []string) error {
 		if _, err := fmt.Sscan(lines.Text(), &callers, &ms); err != nil {
 			return err
 		}
-		rate, err := applyRate(r, callers, time.Duration(ms)*time.Millisecond)
+		rate, err := insideRate(context.Background(), callers, time.Duration(ms)*time.Millisecond, func(context.Context) error {
+			return r.Apply(make([]byte, entryBytes), time.Second).Error()
+		})
 		if err != nil {
 			return err
 		}
 		fmt.Println(rate)
 	}
 	return nil
-}
-
-func applyRate(r *raft.Raft, callers int, d time.Duration) (float64, error) {
-	var wg sync.WaitGroup
-	var count atomic.Int64
-	var failed atomic.Pointer[error]
-	start := time.Now()
-	for range callers {
-		wg.Go(func() {
-			for time.Since(start) < d {
-				if err := r.Apply(make([]byte, entryBytes), time.Second).Error(); err != nil {
-					failed.CompareAndSwap(nil, &err)
-					return
-				}
-				count.Add(1)
-			}
-		})
-	}
-	wg.Wait()
-	if err := failed.Load(); err != nil {
-		return 0, *err
-	}
-	return float64(count.Load()) / time.Since(start).Seconds(), nil
 }
 
 func startRaft(dir string, t *raft.NetworkTransport, group raft.Configuration) (*raft.Raft, error) {

@@ -37,7 +37,7 @@ func serveInside(s *signing.Signer, dir string) error {
 	if err != nil {
 		return fmt.Errorf("take orders inside a node: %w", err)
 	}
-	go func() { // ends with the process
+	go func() { // ends with the process, and so does its error
 		_ = http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			rate, err := workInside(r, s)
 			if err != nil {
