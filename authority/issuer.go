@@ -70,10 +70,17 @@ func (s *Service) SetIssuer(ctx context.Context, req Request, name string, terms
 	})
 }
 
+// Import is what came of a CA certificate from elsewhere.
+type Import struct {
+	Result
+	Change command.Body // nil = a repeat
+	Notes  []string     // where the certificate differs from what was asked for, and may
+}
+
 // ImportCACert takes the CA certificate of an instance of an external issuer in, as the
 // CA above made it.
-func (s *Service) ImportCACert(ctx context.Context, req Request, name string, der []byte) (Result, error) {
-	return s.change(ctx, req, access.IssuerEdit, lifecycle.KeyID(name), func(v *state.View) (command.Body, []command.RowRef, error) {
+func (s *Service) ImportCACert(ctx context.Context, req Request, name string, der []byte) (in Import, err error) {
+	in.Result, err = s.change(ctx, req, access.IssuerEdit, lifecycle.KeyID(name), func(v *state.View) (command.Body, []command.RowRef, error) {
 		is := v.Issuer(lifecycle.KeyID(name))
 		if is == nil {
 			return nil, nil, refuse(string(state.IssuerNotFound), "chancery issuer list", "there is no issuer %q", name)
@@ -85,12 +92,24 @@ func (s *Service) ImportCACert(ctx context.Context, req Request, name string, de
 		if err != nil {
 			return nil, nil, err
 		}
-		cert, err := pki.CheckImported(der, i.SPKI, &is.IssuerTerms, s.Now())
+		var cert *x509.Certificate
+		cert, in.Notes, err = pki.CheckImported(der, pki.CAOrder{Terms: is.IssuerTerms, Subject: is.CASubject(i.Version, i.KID), SPKI: i.SPKI, Now: s.Now()})
 		if err != nil {
-			return nil, nil, refuse("invalid", "chancery issuer csr "+name, "%v", err)
+			return nil, nil, refuse("invalid", asAsked(v, is.Name, i), "%v", err)
 		}
-		return &command.BindCACert{Issuer: is.Name, Version: i.Version, Node: i.Node, DER: der, Subject: cert.Subject.CommonName}, nil, nil
+		in.Change = &command.BindCACert{Issuer: is.Name, Version: i.Version, Node: i.Node, DER: der, Subject: cert.Subject.CommonName}
+		return in.Change, []command.RowRef{state.RefIssuer(is)}, nil
 	})
+	return in, err
+}
+
+// asAsked says how to get a CA certificate that fits.
+func asAsked(v *state.View, issuer lifecycle.KeyID, i *lifecycle.Instance) string {
+	node := "NODE"
+	if n := v.Node(i.Node); n != nil {
+		node = n.Name
+	}
+	return fmt.Sprintf("have the request of chancery issuer csr %s --node %s signed with the extensions it asks for (openssl x509 -req -copy_extensions copyall); or change what is asked for: chancery issuer set %s", issuer, node, issuer)
 }
 
 // instanceOf finds the instance whose public key a certificate has.

@@ -10,7 +10,6 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"errors"
 	"fmt"
 	"math/big"
 	"net"
@@ -68,8 +67,7 @@ func NewCA(cert *x509.Certificate, alg lifecycle.Algorithm, links Links, chain .
 func constraining(chain []*x509.Certificate) []*x509.Certificate {
 	n := 0
 	for i, c := range chain {
-		if len(c.PermittedDNSDomains)+len(c.ExcludedDNSDomains)+len(c.PermittedIPRanges)+len(c.ExcludedIPRanges)+
-			len(c.PermittedEmailAddresses)+len(c.ExcludedEmailAddresses)+len(c.PermittedURIDomains)+len(c.ExcludedURIDomains) > 0 {
+		if constrained(c) {
 			n = i + 1
 		}
 	}
@@ -314,34 +312,6 @@ func CheckTerms(t *lifecycle.IssuerTerms) error {
 		}
 	}
 	return nil
-}
-
-// CheckImported says why a certificate that a CA elsewhere made cannot serve as the CA
-// certificate of an instance of an issuer with these terms, nil when it can. It may have
-// another subject than the request asked for, and a longer path.
-func CheckImported(der, spki []byte, terms *lifecycle.IssuerTerms, now lifecycle.Instant) (*x509.Certificate, error) {
-	cert, err := x509.ParseCertificate(der)
-	switch {
-	case err != nil:
-		return nil, fmt.Errorf("read the CA certificate: %w", err)
-	case !sameKey(cert, spki):
-		return nil, errors.New("the certificate is for another key than this instance's")
-	case !cert.IsCA || !cert.BasicConstraintsValid:
-		return nil, errors.New("the certificate is no CA certificate (basicConstraints)")
-	case cert.KeyUsage&x509.KeyUsageCertSign == 0 || cert.KeyUsage&x509.KeyUsageCRLSign == 0:
-		return nil, errors.New("the CA certificate may not sign certificates and CRLs (keyUsage needs keyCertSign and cRLSign)")
-	case cert.MaxPathLen >= 0 && cert.MaxPathLen < terms.PathLen:
-		return nil, fmt.Errorf("the CA certificate has path length %d and the issuer's terms say %d: have it signed with that, or change the terms", cert.MaxPathLen, terms.PathLen)
-	case len(cert.SubjectKeyId) == 0:
-		return nil, errors.New("the CA certificate has no subjectKeyIdentifier")
-	case len(cert.UnhandledCriticalExtensions) > 0:
-		return nil, fmt.Errorf("the CA certificate has a critical extension that is unknown here: %v", cert.UnhandledCriticalExtensions[0])
-	case !cert.NotAfter.After(timeOf(now)):
-		return nil, fmt.Errorf("the CA certificate expired at %s", cert.NotAfter.UTC().Format(time.RFC3339))
-	case cert.NotBefore.After(timeOf(now.Add(lifecycle.Day))):
-		return nil, fmt.Errorf("the CA certificate begins only at %s", cert.NotBefore.UTC().Format(time.RFC3339))
-	}
-	return cert, nil
 }
 
 func sameKey(cert *x509.Certificate, spki []byte) bool {

@@ -14,22 +14,18 @@ import (
 
 func issuerCommand() *cli.Command {
 	return group("issuer", "certificate authorities: a key pair and a CA certificate on each node",
-		changing("create", "NAME", "make an issuer; without --parent, --root or --external its root NAME-root is made first", createIssuer,
+		changing("create", "NAME", "make an issuer; without --parent, --root or --external its root NAME-root is made first", createIssuer, append([]cli.Flag{
 			&cli.BoolFlag{Name: "root", Usage: "a root: one key pair, on one node, that signs its own certificate"},
 			&cli.StringFlag{Name: "parent", Usage: "the issuer that signs its CA certificates"},
 			&cli.BoolFlag{Name: "external", Usage: "its CA certificates come from a CA elsewhere: chancery issuer csr, then import"},
 			&cli.StringFlag{Name: "node", Usage: "which node holds the root's key", DefaultText: "the first that signs"},
-			&cli.StringFlag{Name: "alg", Usage: "ES256, ES384, EdDSA, RS256 or PS256", Value: string(lifecycle.ES256)},
-			&cli.IntFlag{Name: "bits", Usage: "of an RSA key"},
-			&cli.StringFlag{Name: "owner", Usage: "who answers for it"},
-			&cli.StringFlag{Name: "reason", Usage: "business reason"},
-			&cli.StringFlag{Name: "cn", Usage: "common name; instances get their short kid behind it", DefaultText: "NAME"},
-			&cli.StringFlag{Name: "organization", Usage: "of the subject"},
-			&cli.IntFlag{Name: "path-len", Usage: "CA certificates that may follow", DefaultText: "1 for a root, else 0"},
-			&cli.StringSliceFlag{Name: "permit-dns", Usage: "name constraint: domain its certificates may be for; may be repeated"},
-			&cli.StringSliceFlag{Name: "permit-ip", Usage: "name constraint: address range; may be repeated"},
-			durationFlag("validity", "of its CA certificates"),
-		),
+			&cli.StringFlag{Name: "alg", Usage: "ES256, ES384, RS256 or PS256", Value: string(lifecycle.ES256)},
+			&cli.IntFlag{Name: "bits", Usage: "length of an RSA key: 3072 or 4096", DefaultText: "3072"},
+			&cli.StringFlag{Name: "owner", Usage: "who answers for it, for example pki@example.com"},
+			&cli.StringFlag{Name: "reason", Usage: "business reason, for example 'internal TLS'"},
+		}, termFlags()...)...),
+		changing("set", "NAME", "change what an issuer's next CA certificates, CRLs and OCSP answers are made by", setIssuer,
+			append(append(governedFlags(), termFlags()...), publishFlags()...)...),
 		looking("list", "", "list issuers", listIssuers, pageFlags()...),
 		looking("show", "NAME", "an issuer and the CA certificates of its instances", showIssuer,
 			&cli.StringFlag{Name: "roots", Usage: "write the roots, what verifiers load, to this file (PEM)"}),
@@ -41,22 +37,6 @@ func issuerCommand() *cli.Command {
 	)
 }
 
-func durationFlag(name, usage string) *cli.StringFlag {
-	return &cli.StringFlag{Name: name, Usage: usage + ", for example 24h or 30d"}
-}
-
-// length reads a flag of durationFlag, 0 when it is not given.
-func (s *session) length(name string) (d lifecycle.Milliseconds, err error) {
-	text := s.String(name)
-	if text == "" {
-		return 0, nil
-	}
-	if err := d.UnmarshalText([]byte(text)); err != nil {
-		return 0, usagef("--%s: %v", name, err)
-	}
-	return d, nil
-}
-
 func createIssuer(s *session) error {
 	name := s.arg(0)
 	if err := lifecycle.CheckName("issuer", name); err != nil {
@@ -65,20 +45,13 @@ func createIssuer(s *session) error {
 	if s.String("owner") == "" || s.String("reason") == "" {
 		return usagef("an issuer needs --owner and --reason, so that someone can answer for it")
 	}
-	validity, err := s.length("validity")
+	terms, err := s.terms(lifecycle.NameConstraints{})
 	if err != nil {
 		return err
 	}
 	in := wire.CreateIssuer{Name: name, Kind: lifecycle.IssuingIssuer, Parent: s.String("parent"), Alg: s.String("alg"), Bits: s.Int("bits"), Node: s.String("node"),
 		Owner: s.String("owner"), Reason: s.String("reason"),
-		Terms: &wire.IssuerTerms{CommonName: s.String("cn"), Organization: s.String("organization"), CAValidity: validity}}
-	if n := (lifecycle.NameConstraints{PermittedDNS: s.StringSlice("permit-dns"), PermittedIPs: s.StringSlice("permit-ip")}); !n.Empty() {
-		in.Terms.Names = &n
-	}
-	if s.IsSet("path-len") {
-		n := s.Int("path-len")
-		in.Terms.PathLen = &n
-	}
+		Terms: terms}
 	switch {
 	case s.Bool("root") && (in.Parent != "" || s.Bool("external")), in.Parent != "" && s.Bool("external"):
 		return usagef("choose one of --root, --parent and --external")

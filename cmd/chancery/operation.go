@@ -229,6 +229,9 @@ func operationView(op *wire.Operation) view {
 	for _, e := range op.Effects {
 		v.pair("would", e)
 	}
+	for _, w := range op.Warnings {
+		v.pair("warning", w)
+	}
 	for _, n := range op.Next {
 		v.pair("next", n)
 	}

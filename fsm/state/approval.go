@@ -193,6 +193,10 @@ func (x *tx) base(body command.Body) string {
 		}
 	case *command.SetSettings:
 		old = &x.cluster().Settings
+	case *command.BindCACert: // it was compared with these terms
+		if is := x.issuer(c.Issuer); is != nil {
+			old = &command.SetIssuer{Issuer: is.Name, Terms: is.IssuerTerms}
+		}
 	case *command.SetIssuer:
 		if is := x.issuer(c.Issuer); is != nil {
 			old = &command.SetIssuer{Issuer: is.Name, Terms: is.IssuerTerms}

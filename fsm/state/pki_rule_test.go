@@ -63,6 +63,17 @@ func TestPKIRules(t *testing.T) {
 	p.approvedBy(2, "alice", "bob")
 	p.ok(terms(func(t *lifecycle.ProfileTerms) { t.MaxValidity = lifecycle.Day }))
 	p.no(state.IntentMismatch, p.execution(2, wide))
+
+	// Nor a CA certificate for an issuer whose terms are others now: it was compared with
+	// those of then.
+	p.ok(p.opening(3, imported))
+	p.approvedBy(3, "alice", "bob")
+	narrow := &command.SetIssuer{Issuer: "ext", Terms: p.l.View().Issuer("ext").IssuerTerms}
+	narrow.Terms.Names.PermittedDNS = []string{"corp.test"}
+	p.ok(p.opening(4, narrow))
+	p.approvedBy(4, "alice", "bob")
+	p.ok(p.execution(4, narrow))
+	p.no(state.IntentMismatch, p.execution(3, imported))
 }
 
 // TestRevokingCertificatesWaitsForNobody whatever the rules say.

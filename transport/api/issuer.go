@@ -68,7 +68,11 @@ func (c *call) importCACert(in *wire.ImportCACert) (any, error) {
 	}
 	req.Comment = in.Comment
 	r, err := c.Service.ImportCACert(c.r.Context(), req, c.name(), block.Bytes)
-	return c.operation(asked{verb: "issuer import", kind: command.KindBindCACert, key: c.name(), final: true}, r, err)
+	answer, err := c.operation(asked{verb: "issuer import", kind: command.KindBindCACert, key: c.name(), body: r.Change, final: true}, r.Result, err)
+	if op, ok := answer.(*wire.Operation); ok {
+		op.Warnings = r.Notes
+	}
+	return answer, err
 }
 
 func (c *call) requestCACert(in *wire.RequestCACert) (any, error) {

@@ -55,6 +55,7 @@ type Operation struct {
 	Loss             *Loss            `json:"loss,omitempty"`         // node remove: what ends with the node's key pairs
 	WaitsFor         []Blocker        `json:"waits_for,omitempty"`
 	Effects          []string         `json:"effects,omitempty"`  // plan only: one sentence each
+	Warnings         []string         `json:"warnings,omitempty"` // what was accepted and may not have been meant, one sentence each
 	Next             []string         `json:"next,omitzero"`      // commands worth typing now
 	Status           string           `json:"status,omitempty"`   // PendingApproval
 	Proposal         string           `json:"proposal,omitempty"` // that the change waits for, or was carried out by
