@@ -220,20 +220,27 @@ func (c *cluster) key(ctx context.Context, name, policy string) error {
 	return nil
 }
 
-// profileNode takes a CPU profile of a node while fn runs.
-func (b *bench) profileNode(c *cluster, node int, name string, fn func() error) error {
+// profileNodes takes a CPU profile of each node while fn runs: the processors are shared,
+// so what followers spend is missing elsewhere.
+func (b *bench) profileNodes(c *cluster, name string, fn func() error) error {
 	if b.profile == "" {
 		return fn()
 	}
-	addr, err := os.ReadFile(filepath.Join(c.dir, "n"+strconv.Itoa(node), "pprof"))
-	if err != nil {
-		return fmt.Errorf("profile node %d: %w", node, err)
+	saved := make(chan error, nodes)
+	for node := 1; node <= nodes; node++ {
+		addr, err := os.ReadFile(filepath.Join(c.dir, "n"+strconv.Itoa(node), "pprof"))
+		if err != nil {
+			return fmt.Errorf("profile node %d: %w", node, err)
+		}
+		go func() {
+			saved <- save(fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", addr, max(1, int(b.each.Seconds()))), filepath.Join(b.profile, fmt.Sprintf("%s-n%d.pprof", name, node)))
+		}()
 	}
-	saved := make(chan error, 1)
-	go func() {
-		saved <- save(fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", addr, max(1, int(b.each.Seconds()))), filepath.Join(b.profile, name+".pprof"))
-	}()
-	return errors.Join(fn(), <-saved)
+	err := fn()
+	for range nodes {
+		err = errors.Join(err, <-saved)
+	}
+	return err
 }
 
 func save(url, path string) error {

@@ -18,7 +18,7 @@ type side struct {
 	request func(caller, turn int) []byte
 	seen    func(caller int, body []byte)
 	pid     int      // whose CPU counts
-	node    int      // to profile; 0 = none
+	node    int      // that answers; 0 = none, and then none is profiled
 	of      *cluster // whose node that is; nil = the one that most groups share
 
 	load    *load
@@ -44,7 +44,7 @@ func (b *bench) alternate(sides []*side, measure func(*load, time.Duration, int)
 			var got float64
 			one := func() (err error) { got, err = measure(s.load, b.each, s.pid); return err }
 			if s.node != 0 && round == 0 {
-				err = b.profileNode(cmp.Or(s.of, b.cluster), s.node, s.name, one)
+				err = b.profileNodes(cmp.Or(s.of, b.cluster), s.name, one)
 			} else {
 				err = one()
 			}
