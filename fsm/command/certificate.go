@@ -178,6 +178,19 @@ type RevokeItem struct {
 	Comment      string            `cbor:"4,keyasint,omitempty"`
 }
 
+func (it *RevokeItem) check() error {
+	if err := checkSerial(it.Serial); err != nil {
+		return err
+	}
+	if _, err := lifecycle.ParseReason(string(it.Reason)); err != nil {
+		return err
+	}
+	if it.InvalidityAt < 0 || it.InvalidityAt > MaxInstant {
+		return fmt.Errorf("invalidity date %s is no wall time", it.InvalidityAt)
+	}
+	return text("comment", it.Comment, false)
+}
+
 // RevokeCertificates puts certificates on their CRLs, each judged by itself; it is
 // refused as a whole when none can be.
 type RevokeCertificates struct {
@@ -194,20 +207,10 @@ func (c *RevokeCertificates) Check() error {
 		return err
 	}
 	for i := range c.Items {
-		it := &c.Items[i]
-		if err := checkSerial(it.Serial); err != nil {
+		if err := c.Items[i].check(); err != nil {
 			return err
 		}
-		if _, err := lifecycle.ParseReason(string(it.Reason)); err != nil {
-			return err
-		}
-		if it.InvalidityAt < 0 || it.InvalidityAt > MaxInstant {
-			return fmt.Errorf("invalidity date %s is no wall time", it.InvalidityAt)
-		}
-		if err := text("comment", it.Comment, false); err != nil {
-			return err
-		}
-		if i > 0 && bytes.Compare(c.Items[i-1].Serial[:], it.Serial[:]) >= 0 {
+		if i > 0 && bytes.Compare(c.Items[i-1].Serial[:], c.Items[i].Serial[:]) >= 0 {
 			return errSerials
 		}
 	}

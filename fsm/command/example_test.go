@@ -164,6 +164,10 @@ func examples() []Body {
 		&PruneRevoked{Serials: []lifecycle.Serial{exampleSerial(1)}},
 		&WarnExpiring{From: lifecycle.CertMark{NotAfter: 1767355200000, Serial: exampleSerial(1)}, To: lifecycle.CertMark{NotAfter: 1767355200000, Serial: exampleSerial(9)},
 			Serials: []lifecycle.Serial{exampleSerial(2), exampleSerial(3)}},
+		&GatherRevocations{Requests: []RevocationRequest{
+			{Actor: "ada", RequestID: "019b7dd0-2c7b-7000-8000-000000000004", RequestDigest: filled(0x1a), Reads: []RowRef{{Table: "principals", Key: "ada", Rev: 7}, {Table: "tokens", Key: "tok-0001", Rev: 9}},
+				Item: RevokeItem{Serial: exampleSerial(2), Reason: lifecycle.KeyCompromise, InvalidityAt: 1767350000000, Comment: "laptop stolen"}},
+			{Actor: "web-01", RequestID: "019b7dd0-2c7b-7000-8000-000000000005", RequestDigest: filled(0x1b), Item: RevokeItem{Serial: exampleSerial(1), Reason: lifecycle.Superseded}}}},
 		&AllocateCRL{Node: nodeA, KID: exampleKID, Shard: 3, Number: 17, TBSHash: filled(0x18), ThisUpdate: 1767355200000, NextUpdate: 1767614400000, Entries: 4, AtIndex: 99},
 		&BindResponder{Node: nodeB, Serial: exampleSerial(3)},
 		&AnnounceResponder{Node: nodeB, SPKI: []byte{0x30, 0x03, 0x02, 0x01, 0x09}},

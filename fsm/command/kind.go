@@ -88,6 +88,7 @@ const (
 	KindAbandonIntents      Kind = 124
 	KindPruneRevoked        Kind = 125
 	KindWarnExpiring        Kind = 126
+	KindGatherRevocations   Kind = 127
 
 	KindAllocateCRL       Kind = 130
 	KindBindResponder     Kind = 131
@@ -171,6 +172,7 @@ var registry = map[Kind]struct {
 	KindAbandonIntents:      {"AbandonIntents", func() Body { return new(AbandonIntents) }},
 	KindPruneRevoked:        {"PruneRevoked", func() Body { return new(PruneRevoked) }},
 	KindWarnExpiring:        {"WarnExpiring", func() Body { return new(WarnExpiring) }},
+	KindGatherRevocations:   {"GatherRevocations", func() Body { return new(GatherRevocations) }},
 	KindAllocateCRL:         {"AllocateCRL", func() Body { return new(AllocateCRL) }},
 	KindBindResponder:       {"BindResponder", func() Body { return new(BindResponder) }},
 	KindAnnounceResponder:   {"AnnounceResponder", func() Body { return new(AnnounceResponder) }},
@@ -191,9 +193,20 @@ func (k Kind) String() string {
 	return "kind " + strconv.Itoa(int(k))
 }
 
-// MinFormat is the replicated Format from which the kind may be proposed and
-// applied. Everything so far belongs to the first.
-func MinFormat(Kind) uint64 { return 1 }
+// The replicated Formats, each with what it lets into the log. A cluster is founded in the
+// first and raised by its leader when every member knows a newer one.
+const (
+	formatFirst    uint64 = 1
+	formatGathered uint64 = 2 // GatherRevocations
 
-// MaxFormat is the newest Format this binary understands.
-const MaxFormat uint64 = 1
+	// MaxFormat is the newest Format this binary understands.
+	MaxFormat = formatGathered
+)
+
+// MinFormat is the replicated Format from which the kind may be proposed and applied.
+func MinFormat(k Kind) uint64 {
+	if k == KindGatherRevocations {
+		return formatGathered
+	}
+	return formatFirst
+}

@@ -43,6 +43,8 @@ const (
 	MaxIssueItems    = 256  // certificates one entry announces or records; MaxEntryBytes bounds the sum
 	MaxWarnItems     = 64   // certificates one entry calls expiring
 	MaxRevokeItems   = 1024 // certificates one entry revokes, releases or prunes
+	MaxGathered      = 128  // requests that share an entry; with comments and rows of their callers it has room for them
+	MaxGatheredReads = 4    // rows that one of them rests on: its caller, its token
 	MaxCRLShards     = 1024 // of one instance's CRL; its full CRL is then a thousand times a shard's size
 
 	MaxConfirmAhead = 3 * 366 * lifecycle.Day // a purpose that nobody looks at for longer is nobody's

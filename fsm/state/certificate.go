@@ -176,10 +176,15 @@ func (x *tx) revokeCertificates(c *command.RevokeCertificates) Outcome {
 			groups[i] = GroupOutcome{Code: o.Code, Detail: o.Detail}
 			continue
 		}
-		x.withdraw(row, lifecycle.CertRevocation{Reason: it.Reason, At: x.now(), By: x.head.Actor, InvalidityAt: it.InvalidityAt, Comment: it.Comment, Index: x.index})
+		x.revokeOne(row, it)
 		done = append(done, row)
 	}
 	return x.withdrawn("cert.revoked", "", done, groups, c.Items[0].Serial)
+}
+
+// revokeOne does what was asked of a certificate that revocable found.
+func (x *tx) revokeOne(row *lifecycle.Certificate, it *command.RevokeItem) {
+	x.withdraw(row, lifecycle.CertRevocation{Reason: it.Reason, At: x.now(), By: x.head.Actor, InvalidityAt: it.InvalidityAt, Comment: it.Comment, Index: x.index})
 }
 
 // withdrawn ends an entry about many certificates: one outcome each, or a refusal when
@@ -210,12 +215,16 @@ func (x *tx) recordCertificates(kind, detail string, certs []*lifecycle.Certific
 		return
 	}
 	for _, c := range certs {
-		l := Leaf{Kind: kind, Key: c.Issuer, KID: c.IssuerKID, Serials: []lifecycle.Serial{c.Serial}, Reason: certReason(c), Detail: detail, After: c.State.String()}
-		if c.Revocation != nil && detail == "" {
-			l.Detail = c.Revocation.Comment
-		}
-		x.record(l)
+		x.recordCertificate(kind, detail, c)
 	}
+}
+
+func (x *tx) recordCertificate(kind, detail string, c *lifecycle.Certificate) {
+	l := Leaf{Kind: kind, Key: c.Issuer, KID: c.IssuerKID, Serials: []lifecycle.Serial{c.Serial}, Reason: certReason(c), Detail: detail, After: c.State.String()}
+	if c.Revocation != nil && detail == "" {
+		l.Detail = c.Revocation.Comment
+	}
+	x.record(l)
 }
 
 func certReason(c *lifecycle.Certificate) string {

@@ -35,7 +35,11 @@ func TestCertificatesAgree(t *testing.T) {
 			rs[i] = &replica{m, b}
 		}
 		d.view = rs[0].view()
-		law := &certLaw{t: t, rows: map[lifecycle.Serial]*lifecycle.Certificate{}, given: map[lifecycle.Serial]bool{}, pruned: map[lifecycle.Serial]bool{}}
+		law := &certLaw{t: t, rows: map[lifecycle.Serial]*lifecycle.Certificate{}, given: map[lifecycle.Serial]bool{}, pruned: map[lifecycle.Serial]bool{}, asked: map[string]answered{}}
+		for node := range d.nodes {
+			s := base.caSerial(node)
+			law.rows[s] = base.cert(s)
+		}
 		for range rapid.IntRange(1, 3).Draw(t, "steps in 20") * 20 {
 			cmd := d.command()
 			first := rs.apply(t, d.as(), cmd)
@@ -60,7 +64,7 @@ func (d *certDriver) command() *command.Command {
 	d.now = d.now.Add(lifecycle.Milliseconds(d.int(3)) * pick(d.as(), lifecycle.Second, lifecycle.Minute, lifecycle.Minute, 6*lifecycle.Hour))
 	body, actor := d.body(), ledgertest.Admin
 	switch body.(type) {
-	case *command.AbandonIntents, *command.PruneRevoked, *command.WarnExpiring:
+	case *command.AbandonIntents, *command.PruneRevoked, *command.WarnExpiring, *command.GatherRevocations:
 		actor = "system"
 	}
 	return &command.Command{Header: command.Header{At: d.now, Actor: actor}, Body: body}
@@ -81,7 +85,9 @@ func (d *certDriver) some(max int) (out []lifecycle.Serial) {
 }
 
 func (d *certDriver) body() command.Body {
-	switch d.int(15) {
+	switch d.int(17) {
+	case 16, 17:
+		return d.gathered()
 	case 0, 1, 2, 3:
 		return d.intents()
 	case 4, 5, 6, 7, 8:
@@ -128,6 +134,24 @@ func (d *certDriver) body() command.Body {
 		}
 		return &command.SuspendVersion{Key: corp, Version: 1}
 	}
+}
+
+// gathered are requests of both requesters, some about one certificate, some repeated.
+func (d *certDriver) gathered() command.Body {
+	c := &command.GatherRevocations{}
+	for range 1 + d.int(5) {
+		who, s, reason := pick(d.as(), "web-01", "web-02"), d.some(2)[0], pick(d.as(), lifecycle.Reasons...)
+		r := command.RevocationRequest{Actor: who, RequestID: uuid(d.now-d.now%60_000, d.int(9)), RequestDigest: hash32([]byte(string(reason) + s.String())),
+			Reads: []command.RowRef{state.RefPrincipal(d.view.Principal(who))}, Item: command.RevokeItem{Serial: s, Reason: reason}}
+		if d.flip(10) {
+			r.Reads[0].Rev++
+		}
+		if len(c.Requests) > 0 && d.flip(4) {
+			r = c.Requests[0]
+		}
+		c.Requests = append(c.Requests, r)
+	}
+	return c
 }
 
 // intents announces a few certificates of one node, most of them properly.
@@ -189,6 +213,13 @@ type certLaw struct {
 	rows   map[lifecycle.Serial]*lifecycle.Certificate // as they were last
 	given  map[lifecycle.Serial]bool                   // given out: the node was told so
 	pruned map[lifecycle.Serial]bool
+	asked  map[string]answered // by actor and request id
+}
+
+// answered is what became of a request.
+type answered struct {
+	code   state.Code
+	digest string
 }
 
 func (l *certLaw) observe(before, after *state.View, cmd *command.Command, o state.Outcome) {
@@ -208,6 +239,8 @@ func (l *certLaw) observe(before, after *state.View, cmd *command.Command, o sta
 		for i, g := range o.Groups {
 			l.recorded(before, c, i, g.Code)
 		}
+	case *command.GatherRevocations:
+		l.gathered(before, after, c, o)
 	case *command.PruneRevoked:
 		for _, s := range c.Serials {
 			if row := l.rows[s]; o.OK() && row != nil && row.Revocation != nil && !onCRL(s) {
@@ -226,6 +259,68 @@ func (l *certLaw) observe(before, after *state.View, cmd *command.Command, o sta
 		l.row(after, kind, old, row, crls)
 		l.rows[s] = row
 	}
+}
+
+// gathered compares an entry that requests share with a naive reading of it: each in its
+// turn, on what those before it left.
+func (l *certLaw) gathered(before, after *state.View, c *command.GatherRevocations, o state.Outcome) {
+	rows := map[lifecycle.Serial]lifecycle.Certificate{}
+	for i := range c.Requests {
+		r, got := &c.Requests[i], o.Requests[i]
+		who := r.Actor + " " + r.RequestID
+		if first, again := l.asked[who]; again {
+			want, repeated := first.code, first.digest == string(r.RequestDigest)
+			if !repeated {
+				want = state.RequestIDReused
+			}
+			if got.Code != want || got.Replayed != repeated {
+				l.t.Fatalf("a repeat of %+v came to %+v", first, got)
+			}
+			continue
+		}
+		row, known := rows[r.Item.Serial]
+		if old := l.rows[r.Item.Serial]; !known && old != nil {
+			row, known = *old, true
+		}
+		want := judged(before.Principal(r.Actor).Rev != r.Reads[0].Rev, known, after.Clock(), &row, r.Item.Reason)
+		if got.Code != want || got.Replayed || got.Index != o.Index {
+			l.t.Fatalf("request %d of %+v came to %+v, want %q", i, c.Requests, got, want)
+		}
+		if want != state.Conflict {
+			l.asked[who] = answered{got.Code, string(r.RequestDigest)}
+		}
+		if want == "" {
+			row.State, row.Revocation = lifecycle.CertRevoked, &lifecycle.CertRevocation{Reason: r.Item.Reason}
+			if r.Item.Reason == lifecycle.CertificateHold {
+				row.State = lifecycle.CertHeld
+			}
+			rows[r.Item.Serial] = row
+		}
+	}
+	for s, want := range rows {
+		if row, err := after.Certificate(s); err != nil || row.State != want.State || row.Revocation.Reason != want.Revocation.Reason {
+			l.t.Fatalf("certificate %s is %+v, %v; want %s", s, row, err, want.State)
+		}
+	}
+}
+
+// judged is what becomes of a request to revoke a certificate.
+func judged(moved, known bool, clock lifecycle.Instant, c *lifecycle.Certificate, reason lifecycle.Reason) state.Code {
+	switch {
+	case moved:
+		return state.Conflict
+	case !known:
+		return state.CertificateNotFound
+	case clock > c.NotAfter:
+		return state.CertificateExpired
+	case c.State == lifecycle.CertIssued:
+		return ""
+	case reason == lifecycle.CertificateHold:
+		return state.CertificateRevoked
+	case c.State == lifecycle.CertRevoked && (!reason.IsCompromise() || c.Revocation.Reason.IsCompromise()):
+		return state.CertificateRevoked
+	}
+	return ""
 }
 
 // recorded looks at one item: what is given out was announced, is kept, and its right

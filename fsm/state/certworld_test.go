@@ -27,6 +27,7 @@ const (
 func newPKI(t testing.TB) *pki {
 	t.Helper()
 	p := &pki{world: newWorld(t)}
+	p.ok(&command.RaiseFormat{Format: command.MaxFormat})
 	p.ok(newIssuer(root, lifecycle.RootIssuer, "", p.nodes[0]))
 	p.use(root, 1, p.nodes[0])
 	p.ok(p.rootCert(lifecycle.Day * 3650))

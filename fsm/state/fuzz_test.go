@@ -106,10 +106,11 @@ func FuzzApplyCertificates(f *testing.F) {
 		&command.ReleaseCertificates{Serials: []lifecycle.Serial{held.serial}}, &command.AbandonIntents{Serials: []lifecycle.Serial{lost.serial}},
 		&command.PruneRevoked{Serials: []lifecycle.Serial{held.serial}},
 		&command.WarnExpiring{To: lifecycle.CertMark{NotAfter: p.l.Clock().At()}, Serials: []lifecycle.Serial{issued.serial}}, p.crlCommand(2, "two"), &command.BindResponder{Node: p.nodes[0], Serial: delegate.serial},
-		&command.AnnounceResponder{Node: p.nodes[1], SPKI: key}} {
+		&command.AnnounceResponder{Node: p.nodes[1], SPKI: key},
+		&command.GatherRevocations{Requests: []command.RevocationRequest{p.asking(1, "web-01", issued.serial, lifecycle.KeyCompromise), p.asking(2, "web-02", held.serial, lifecycle.Superseded), p.asking(1, "web-01", lost.serial, lifecycle.Superseded)}}} {
 		cmd := p.l.Command(b)
 		switch b.(type) {
-		case *command.AbandonIntents, *command.PruneRevoked, *command.WarnExpiring:
+		case *command.AbandonIntents, *command.PruneRevoked, *command.WarnExpiring, *command.GatherRevocations:
 			cmd.Header.Actor = "system"
 		}
 		entry, err := cmd.Encode()

@@ -109,9 +109,8 @@ func (m *Machine) step(x *tx, b Backend, cmd *command.Command) Outcome {
 		return o
 	}
 	o := execute(x, cmd)
-	switch o.Code {
-	case Conflict, ApprovalRequired, ApprovalNotNeeded:
-		return o // the proposer plans again under the same request id
+	if o.plannedAgain() {
+		return o
 	}
 	if !o.OK() {
 		refused := &tx{cold: x.cold, hot: m.hot.Txn(), clock: x.clock, index: x.index, head: x.head}
@@ -314,6 +313,8 @@ func handle(x *tx, body command.Body) Outcome {
 		return x.pruneRevoked(c)
 	case *command.WarnExpiring:
 		return x.warnExpiring(c)
+	case *command.GatherRevocations:
+		return x.gatherRevocations(c)
 	case *command.AllocateCRL:
 		return x.allocateCRL(c)
 	case *command.BindResponder:

@@ -44,6 +44,9 @@ func (x *tx) joinNode(c *command.JoinNode) Outcome {
 	case x.clock > t.ExpiresAt:
 		return refuse(TokenExpired, c.TokenID, "the join token expired at %s: make a new one with `chancery node token`", t.ExpiresAt)
 	}
+	if format := x.cluster().Format; c.Node.MaxFormat < format {
+		return refuse(FormatRefused, c.Node.Name, "the node's program knows format %d and the cluster is at %d: install the version that the members run", c.Node.MaxFormat, format)
+	}
 	members, taken := 0, false
 	ascend(x.hot.Root(), TableNodes, "", func(n *lifecycle.Node) bool {
 		if n.Status != lifecycle.Removed {

@@ -68,6 +68,18 @@ func TestJoinRefusals(t *testing.T) {
 	w.no(state.TokenExpired, &command.JoinNode{TokenID: "token-0001", Node: ledgertest.Record(ledgertest.NodeID("delta"), "delta")})
 }
 
+// TestJoinOfAnOlderProgram: it could not read the log.
+func TestJoinOfAnOlderProgram(t *testing.T) {
+	w := newWorld(t)
+	w.ok(&command.RaiseFormat{Format: command.MaxFormat})
+	w.ok(joinToken(w, "token-0001"))
+	old := &command.JoinNode{TokenID: "token-0001", Node: ledgertest.Record(ledgertest.NodeID("old"), "old")}
+	old.Node.MaxFormat = command.MaxFormat - 1
+	w.no(state.FormatRefused, old)
+	old.Node.MaxFormat = command.MaxFormat
+	w.ok(old)
+}
+
 func TestTheClusterHasALimit(t *testing.T) {
 	w := newWorld(t)
 	for i := len(w.nodes); i < command.MaxNodes; i++ {

@@ -46,7 +46,7 @@ func (x *tx) replay() (o Outcome, done bool) {
 	if at > x.clock.Add(maxRequestAhead) {
 		return refuse(StaleRequestID, h.RequestID, "the request id lies more than %s in the future: set the caller's clock", maxRequestAhead), true
 	}
-	b := x.cold.Get(TableOperations, operationKey(h.Actor, h.RequestID))
+	b := x.coldGet(TableOperations, operationKey(h.Actor, h.RequestID))
 	if b == nil {
 		return o, false
 	}
@@ -70,13 +70,22 @@ func (op *Operation) Answer(digest []byte) Outcome {
 
 // remember stores the operation and forgets a few that are past their time.
 func (x *tx) remember(kind command.Kind, o Outcome) {
-	h := x.head
-	if h.RequestID == "" {
+	if x.head.RequestID == "" {
 		return
 	}
+	x.putOperation(kind, o)
+	x.forgetOperations(1)
+}
+
+func (x *tx) putOperation(kind command.Kind, o Outcome) {
+	h := x.head
 	op := Operation{Rev: x.index, RequestID: h.RequestID, Actor: h.Actor, Digest: h.RequestDigest, Kind: kind, At: h.At, Outcome: o}
-	x.coldPut(TableOperations, operationKey(h.Actor, h.RequestID), command.Marshal(&op))
-	x.evict(TableOperations, evictPerEntry, func(key string) (lifecycle.Instant, error) {
+	x.coldAdd(TableOperations, operationKey(h.Actor, h.RequestID), command.Marshal(&op)) // replay found none
+}
+
+// forgetOperations forgets some that are past their time, for so many new ones.
+func (x *tx) forgetOperations(n int) {
+	x.evict(TableOperations, evictPerEntry*n, func(key string) (lifecycle.Instant, error) {
 		return command.RequestTime(key[:min(len(key), command.MaxRequestIDSize)])
 	})
 }

@@ -97,6 +97,7 @@ type Outcome struct {
 	Replayed bool            `cbor:"-"`                    // the request had been carried out before
 	Groups   []GroupOutcome  `cbor:"7,keyasint,omitempty"` // one for each of the Groups or Items of the command, when it judges them one by one
 	Proposal string          `cbor:"8,keyasint,omitempty"` // the proposal it is about: what became of an opening request stands in that row
+	Requests []Outcome       `cbor:"-"`                    // of an entry that many requests share: what became of each
 }
 
 // GroupOutcome is what became of one request's signatures, of one confirmation or of one certificate.
@@ -107,6 +108,16 @@ type GroupOutcome struct {
 
 // OK reports whether the command was accepted.
 func (o Outcome) OK() bool { return o.Code == OK }
+
+// plannedAgain reports whether the refusal is not remembered: its proposer plans again under
+// the same request id.
+func (o Outcome) plannedAgain() bool {
+	switch o.Code {
+	case Conflict, ApprovalRequired, ApprovalNotNeeded:
+		return true
+	}
+	return false
+}
 
 // Error makes a rejected Outcome an error; it is nil for an accepted one.
 func (o Outcome) Err() error {

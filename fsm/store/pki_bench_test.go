@@ -81,3 +81,40 @@ func BenchmarkScanCertificates(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/certificates, "ns/cert")
 }
+
+// BenchmarkRevoke is what revocations cost a node that follows: so many in a
+// transaction, each an entry of its own or all of them in one.
+func BenchmarkRevoke(b *testing.B) {
+	const together = 16
+	for _, each := range []int{1, together} {
+		b.Run(fmt.Sprint(each), func(b *testing.B) {
+			s := open(b, b.TempDir(), Options{})
+			script := append([][]byte{fsmtest.Genesis()}, fsmtest.PKI()...)
+			apply(b, s, batch(1, script))
+			index, issued, revoked := uint64(len(script)), 0, 0
+			for b.Loop() {
+				b.StopTimer()
+				for ; issued < revoked+together; issued += 160 {
+					for _, e := range issue(issued) {
+						index++
+						apply(b, s, []Entry{{Index: index, Data: e}})
+					}
+				}
+				var entries []Entry
+				for range together / each {
+					index++
+					entries = append(entries, Entry{Index: index, Data: fsmtest.Revoke(revoked, each, 160, fsmtest.CertAt(issued, 160))})
+					revoked += each
+				}
+				b.StartTimer()
+				apply(b, s, entries)
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(revoked)/1000, "us/cert")
+		})
+	}
+}
+
+func issue(first int) [][]byte {
+	intents, record := fsmtest.Issue(first, 160)
+	return [][]byte{intents, record}
+}
