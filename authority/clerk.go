@@ -16,8 +16,8 @@ const (
 	clerkRetry = 10 * time.Second // after an execution that was refused: only a change of the state can help
 )
 
-// Clerk looks after proposals on the leader: it carries out what was approved while
-// the leader changed, and ends what is too old. One goroutine.
+// Clerk does on the leader what nobody has to ask for: it carries out what was approved
+// while the leader changed, ends what is too old, and raises the Format. One goroutine.
 type Clerk struct {
 	service *Service
 	retry   map[string]lifecycle.Instant // proposals whose execution was refused: not before
@@ -72,6 +72,9 @@ func (c *Clerk) Tend(ctx context.Context, v *state.View) time.Duration {
 	if len(old) > 0 {
 		c.expire(ctx, old)
 	}
+	if known := FormatKnown(v); known > v.Cluster().Format {
+		c.raise(ctx, known)
+	}
 	return time.Duration(max(next-now, 1)) * time.Millisecond
 }
 
@@ -79,5 +82,27 @@ func (c *Clerk) expire(ctx context.Context, ids []string) {
 	slices.Sort(ids)
 	if _, err := c.service.proposeAs(ctx, systemActor, &command.ExpireProposals{IDs: ids}); err != nil && ctx.Err() == nil {
 		c.service.log.Warn("end proposals that are too old", "proposals", ids, "err", err)
+	}
+}
+
+// FormatKnown is the newest Format that every member knows, and so does this binary: what
+// the cluster's may be raised to. Members that vote in nothing count too, for they read
+// the same log.
+func FormatKnown(v *state.View) uint64 {
+	known := command.MaxFormat
+	for _, n := range v.Nodes() {
+		if n.Status != lifecycle.Removed {
+			known = min(known, n.MaxFormat)
+		}
+	}
+	return known
+}
+
+// raise lets the entries of a newer Format in, as soon as every member has said that it
+// knows it: after that none goes back to an older binary. Whoever wants to be able to
+// leaves one member as it was.
+func (c *Clerk) raise(ctx context.Context, format uint64) {
+	if _, err := c.service.proposeAs(ctx, systemActor, &command.RaiseFormat{Format: format}); err != nil && ctx.Err() == nil {
+		c.service.log.Warn("raise the format", "format", format, "err", err)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/chancery-project/chancery/authority"
 	"github.com/chancery-project/chancery/authority/access"
 	"github.com/chancery-project/chancery/authority/hsm"
 	"github.com/chancery-project/chancery/fsm/lifecycle"
@@ -49,7 +50,7 @@ func (c *call) showStatus() (any, error) {
 		known = c.Cluster(c.r.Context())
 	}
 	leadership := c.Service.Ledger().Leadership()
-	out := wire.Status{Cluster: row.Name, Epoch: row.Epoch, Format: wire.FormatStatus{Current: row.Format, CanRaiseTo: row.Format},
+	out := wire.Status{Cluster: row.Name, Epoch: row.Epoch, Format: wire.FormatStatus{Current: row.Format, CanRaiseTo: max(authority.FormatKnown(c.snap.View), row.Format)},
 		Leader: wire.Text(nodeName(c.snap.View, leadership.Leader)), Term: leadership.Term, Nodes: []wire.NodeStatus{}, OpenFences: []wire.OpenFence{},
 		LastSnapshotAt: wire.AsTime(known.LastSnapshotAt), Problems: []wire.Problem{}, AnsweredBy: c.Node,
 		Position: transport.Position(c.snap.Position()), AsOf: wire.AsTime(c.snap.AsOf), Freshness: transport.FreshnessOf(c.snap)}
@@ -90,13 +91,9 @@ func (c *call) problem(s *wire.Status, n wire.Problem) {
 const clockOffsetMax = 5 * time.Second // beyond it a leader proposes nothing dated
 
 func (p *problems) nodes(leader lifecycle.NodeID) {
-	canRaise := ^uint64(0)
 	for _, n := range p.snap.Nodes() {
 		if n.Status == lifecycle.Removed {
 			continue
-		}
-		if n.Voter {
-			canRaise = min(canRaise, n.MaxFormat)
 		}
 		h, heard := p.known.Nodes[n.ID]
 		p.status.Nodes = append(p.status.Nodes, nodeStatus(n, h, heard, leader))
@@ -109,9 +106,6 @@ func (p *problems) nodes(leader lifecycle.NodeID) {
 		if p.known.Nodes != nil {
 			p.health(n, h, heard)
 		}
-	}
-	if canRaise != ^uint64(0) {
-		p.status.Format.CanRaiseTo = max(canRaise, p.status.Format.Current)
 	}
 	if leader == "" {
 		p.add(wire.Critical, "no_leader", "", "bring a majority of the voters back; to stop a node from signing now, on it: chancery seal --local --reason R",
