@@ -170,9 +170,11 @@ func (s *Service) carryOut(ctx context.Context, req Request, caller *lifecycle.P
 		}
 		if o.OK() && !req.DryRun {
 			fault.Reached(fault.WritePlanned)
-			if o, err = s.ledger.Propose(ctx, cmd); err != nil {
-				return Result{}, fmt.Errorf("propose %s: %w", cmd.Body.Kind(), err)
+			e, err := s.enter(ctx, v, cmd)
+			if err != nil {
+				return Result{}, err
 			}
+			o, at = e.Outcome, e.at
 			fault.Reached(fault.WriteAccepted)
 		}
 		if o.Code != state.Conflict {

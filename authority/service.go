@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/chancery-project/chancery/authority/audit"
+	"github.com/chancery-project/chancery/fsm/command"
 	"github.com/chancery-project/chancery/fsm/ledger"
 	"github.com/chancery-project/chancery/fsm/lifecycle"
 	"github.com/chancery-project/chancery/fsm/state"
@@ -46,6 +47,8 @@ type Service struct {
 	rand    io.Reader
 	log     *slog.Logger
 	logins  *challenges
+
+	revocations *revocations // that share entries
 }
 
 // New makes a Service; it starts nothing.
@@ -64,6 +67,7 @@ func New(c Config) *Service {
 		s.log = slog.Default()
 	}
 	s.logins = newChallenges(s.rand)
+	s.revocations = &revocations{Carry: s.carryRevocations, Items: command.MaxGathered}
 	return s
 }
 

@@ -196,6 +196,7 @@ var verbs = map[command.Kind]string{
 	command.KindRegisterConsumer: "consumer register", command.KindUpdateConsumer: "consumer change", command.KindRetireConsumer: "consumer retire",
 	command.KindEnrolConsumer: "consumer enrol", command.KindWaiveConsumer: "consumer waive",
 	command.KindSetIssuer: "issuer set", command.KindBindCACert: "issuer import", command.KindSetProfile: "profile set", command.KindDropProfile: "profile drop",
+	command.KindRevokeCertificates: "cert revoke", command.KindReleaseCertificates: "cert release",
 }
 
 // stored renders a remembered request. Its details come out of the lifecycle log.
@@ -225,6 +226,9 @@ func (c *call) stored(v *state.View, op *state.Operation) (*wire.Operation, erro
 	}
 	levels := authority.LevelsOf(v, op.Kind, op.Outcome)
 	err := eachLeafOf(v, op.Outcome.Index, func(l *state.Leaf) {
+		if l.RequestID != op.RequestID || l.Actor != op.Actor {
+			return // of another request that shared the entry
+		}
 		if l.Reason != "" && w.Reason == "" {
 			w.Reason = lifecycle.Reason(l.Reason)
 		}
