@@ -2,6 +2,8 @@ package integration
 
 import (
 	"io"
+	"maps"
+	"slices"
 	"testing"
 	"time"
 
@@ -78,5 +80,32 @@ func TestKeyModel(t *testing.T) {
 				t.Errorf("draw the history: %v", err)
 			}
 		})
+	}
+}
+
+// TestKeyModelStaysSmall: a key that is replaced again and again, and that nobody looks at,
+// must not come to more states with each time, or its history cannot be judged.
+func TestKeyModelStaysSmall(t *testing.T) {
+	states := []any{keyState("")}
+	take := func(in keyOp, out keyAnswer) {
+		t.Helper()
+		next := map[any]bool{}
+		for _, s := range states {
+			for _, settled := range settle(s.(keyState)) {
+				for _, after := range step(settled, in, out) {
+					next[after] = true
+				}
+			}
+		}
+		states = slices.Collect(maps.Keys(next))
+		if len(states) == 0 || len(states) > 2 {
+			t.Fatalf("after %s of version %d: %d states", in.verb, in.version, len(states))
+		}
+	}
+	take(keyOp{verb: "create"}, keyAnswer{})
+	for v := range uint64(20) {
+		take(keyOp{verb: "suspend", version: v + 1}, keyAnswer{})
+		take(keyOp{verb: "resume", version: v + 1}, keyAnswer{})
+		take(keyOp{verb: "replace", version: v + 1, reason: lifecycle.KeyCompromise}, keyAnswer{version: v + 2})
 	}
 }

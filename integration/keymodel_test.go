@@ -49,19 +49,30 @@ func (s keyState) versions() []keyVersion {
 	return out
 }
 
+// encodeKey writes only what can still matter: that a version was active, while an older
+// one may yet be activated; that an emergency made it, while it may be activated itself.
+// Else a key that was replaced n times without a look at it would be in 2^n states.
 func encodeKey(vs []keyVersion) keyState {
-	b := make([]byte, 0, 3*len(vs))
+	b, open := make([]byte, 0, 3*len(vs)), false
 	for _, v := range vs {
 		marks := byte(0)
-		if v.everActive {
+		if v.everActive && open {
 			marks |= 1
 		}
-		if v.emergency {
-			marks |= 2
+		if v.unused() {
+			open = true
+			if v.emergency {
+				marks |= 2
+			}
 		}
 		b = append(b, byte(v.state), byte(v.from), marks)
 	}
 	return keyState(b)
+}
+
+// unused says that a version waits to be activated, if only after a hold.
+func (v keyVersion) unused() bool {
+	return v.state == lifecycle.PreActivation || v.state == lifecycle.Suspended && v.from == lifecycle.PreActivation
 }
 
 // seen is the state as `key show` tells it: "1:active 2:pre-activation".
@@ -249,12 +260,11 @@ func replace(vs []keyVersion, op keyOp) (keyState, wire.Code) {
 	before := encodeKey(vs)
 	for i := range vs {
 		v, named := &vs[i], uint64(i+1) == op.version
-		waits := v.state == lifecycle.PreActivation || v.state == lifecycle.Suspended && v.from == lifecycle.PreActivation
 		next, ok := lifecycle.Next(v.state, op.reason.Verb(), v.from)
 		switch {
 		case v.state == lifecycle.Active && !named, named && !ok:
 			return before, wire.IllegalTransition
-		case ok && (named || waits):
+		case ok && (named || v.unused()):
 			v.move(next)
 		case v.state == lifecycle.Suspended: // it comes back as one that has had its time
 			v.from = lifecycle.Deactivated
