@@ -329,6 +329,7 @@ func handle(x *tx, body command.Body) Outcome {
 func (m *Machine) flush(x *tx, b Backend) {
 	for i := range x.writes {
 		w := &x.writes[i]
+		w.encode()
 		if w.old == nil && w.new == nil {
 			continue // made and dropped by the same entry
 		}

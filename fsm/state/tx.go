@@ -10,11 +10,24 @@ import (
 	"github.com/chancery-project/chancery/fsm/lifecycle"
 )
 
-// write is one change of a row; nil bytes mean absent.
+// write is one change of a row; nil means absent. A hot row is kept as it is and encoded
+// when the entry takes effect: what is only tried, or refused, never is, and what changes
+// several times is once.
 type write struct {
 	table    Table
 	key      string
-	old, new []byte
+	old, new []byte // of a cold row
+	was, is  any    // of a hot row
+}
+
+// encode makes the bytes of a hot row.
+func (w *write) encode() {
+	if w.was != nil {
+		w.old = command.Marshal(w.was)
+	}
+	if w.is != nil {
+		w.new = command.Marshal(w.is)
+	}
 }
 
 // rowID names a row.
@@ -60,7 +73,7 @@ func get[T any](x *tx, t Table, key string) *T {
 func put(x *tx, t Table, key string, row any) {
 	*revision(row) = x.index
 	old, existed := x.hot.Insert(hotKey(t, key), row)
-	x.note(t, key, old, existed, command.Marshal(row))
+	x.note(t, key, old, existed, row)
 }
 
 // drop deletes a hot row.
@@ -70,16 +83,16 @@ func (x *tx) drop(t Table, key string) {
 	}
 }
 
-// note remembers what the entry makes of a hot row.
-func (x *tx) note(t Table, key string, old any, existed bool, row []byte) {
+// note remembers what the entry makes of a hot row, nil for nothing.
+func (x *tx) note(t Table, key string, old any, existed bool, row any) {
 	w := x.touch(t, key)
 	if w == nil {
 		w = x.begin(write{table: t, key: key})
 		if existed {
-			w.old = command.Marshal(old)
+			w.was = old
 		}
 	}
-	w.new = row
+	w.is = row
 }
 
 // touch finds what the entry made of a row before, nil for nothing. A row that changes
