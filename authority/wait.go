@@ -120,6 +120,13 @@ func (p Progress) At(l Level) lifecycle.Instant {
 	return 0
 }
 
+// Reached looks once whether what the outcome began has come to the level.
+func (s *Service) Reached(o state.Outcome, l Level) (v *state.View, reached bool) {
+	v = s.ledger.View()
+	reached, _ = stands(v, o, l)
+	return v, reached
+}
+
 // Await holds until what the outcome began has reached the level, can no longer
 // reach it, or ctx ends, and returns the View it last looked at. reached is false
 // only when more waiting could help or the level is out of reach. It works on every
