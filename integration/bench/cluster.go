@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -61,6 +62,9 @@ func serveNode(args []string) error {
 		_, _ = io.Copy(io.Discard, os.Stdin) // however it ends, the parent has gone
 		stop()
 	}()
+	// The linker leaves heap profiles out of a program that cannot show them, as it does
+	// with chancery; this one can.
+	runtime.MemProfileRate = 0
 	if os.Getenv(profileEnv) != "" {
 		if err := serveProfiles(filepath.Dir(args[1])); err != nil {
 			return err
