@@ -39,8 +39,8 @@ func sequence(content []byte) []byte {
 	return b.BytesOrPanic()
 }
 
-// certificate has the form of one and its usual length, and no signature that verifies.
-func certificate(serial lifecycle.Serial, spki []byte, from, to lifecycle.Instant) (der, tbs []byte) {
+// Certificate has the form of one and its usual length, and no signature that verifies.
+func Certificate(serial lifecycle.Serial, spki []byte, from, to lifecycle.Instant) (der, tbs []byte) {
 	at := func(i lifecycle.Instant) time.Time { return time.UnixMilli(int64(i)).UTC() }
 	var b cryptobyte.Builder
 	b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) {
@@ -77,7 +77,7 @@ func PKI() (out [][]byte) {
 	add(&command.BindInstance{Key: Issuer, Version: 1, Node: NodeID, CKAID: in.CKAID, SPKI: issuerSPKI, KID: IssuerKID, Driver: "soft"})
 	add(&command.PublishVersion{Key: Issuer, Version: 1})
 	add(&command.ActivateVersion{Key: Issuer, Version: 1})
-	der, _ := certificate(lifecycle.NewSerial(Start, [13]byte{}), issuerSPKI, Start, Start.Add(1000*lifecycle.Day))
+	der, _ := Certificate(lifecycle.NewSerial(Start, [13]byte{}), issuerSPKI, Start, Start.Add(1000*lifecycle.Day))
 	add(&command.BindCACert{Issuer: Issuer, Version: 1, Node: NodeID, DER: der, Subject: "corp CA"})
 	return out
 }
@@ -109,7 +109,7 @@ func Issue(first, batch int) (intents, record []byte) {
 	hash := func(b []byte) []byte { sum := sha256.Sum256(b); return sum[:] }
 	for n := first; n < first+batch; n++ {
 		serial, spki := CertSerial(n, batch), sequence(fmt.Appendf(nil, "the public key of certificate %d, as long as one of P-256 is, with its OIDs and all, 91 bytes", n))
-		der, tbs := certificate(serial, spki, at, at.Add(90*lifecycle.Day))
+		der, tbs := Certificate(serial, spki, at, at.Add(90*lifecycle.Day))
 		ms := fmt.Sprintf("%012x", int64(at))
 		announce.Items = append(announce.Items, command.IssueItem{Serial: serial, Issuer: Issuer, Version: 1, KID: IssuerKID, Profile: "server",
 			ProfileHash: hash([]byte("server")), TBSHash: hash(tbs), SPKIHash: hash(spki), Subject: CertName(n), DNS: []string{CertName(n)},

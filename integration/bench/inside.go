@@ -37,17 +37,25 @@ func serveInside(s *signing.Signer, dir string) error {
 	if err != nil {
 		return fmt.Errorf("take orders inside a node: %w", err)
 	}
-	go func() { // ends with the process, and so does its error
-		_ = http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			rate, err := workInside(r, s)
-			if err != nil {
-				http.Error(w, err.Error(), http.StatusInternalServerError)
-				return
-			}
-			fmt.Fprint(w, rate)
-		}))
-	}()
+	orders := http.NewServeMux()
+	orders.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		rate, err := workInside(r, s)
+		answer(w, rate, err)
+	})
+	orders.HandleFunc("/certify", func(w http.ResponseWriter, r *http.Request) {
+		serials, err := certifyInside(r, s)
+		answer(w, serials, err)
+	})
+	go func() { _ = http.Serve(l, orders) }() // ends with the process, and so does its error
 	return os.WriteFile(filepath.Join(dir, insideFile), []byte(l.Addr().String()), 0o600)
+}
+
+func answer(w http.ResponseWriter, what any, err error) {
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	fmt.Fprint(w, what)
 }
 
 // workInside does what one order says: "sign" with a key, or only "record" signatures of
@@ -130,22 +138,30 @@ func insideRate(ctx context.Context, callers int, d time.Duration, once func(con
 
 // inside has a node work by itself.
 func (c *cluster) inside(node int, work, key string, callers int, d time.Duration) (float64, error) {
+	text, err := c.order(node, "/", url.Values{"work": {work}, "key": {key}, "callers": {strconv.Itoa(callers)}, "for": {d.String()}})
+	if err != nil {
+		return 0, err
+	}
+	return strconv.ParseFloat(text, 64)
+}
+
+// order gives a node's process an order and returns its answer.
+func (c *cluster) order(node int, path string, q url.Values) (string, error) {
 	addr, err := os.ReadFile(filepath.Join(c.dir, "n"+strconv.Itoa(node), insideFile))
 	if err != nil {
-		return 0, fmt.Errorf("ask node %d to work: %w", node, err)
+		return "", fmt.Errorf("ask node %d to work: %w", node, err)
 	}
-	q := url.Values{"work": {work}, "key": {key}, "callers": {strconv.Itoa(callers)}, "for": {d.String()}}
-	resp, err := http.Get("http://" + string(addr) + "/?" + q.Encode())
+	resp, err := http.Get("http://" + string(addr) + path + "?" + q.Encode())
 	if err != nil {
-		return 0, fmt.Errorf("ask node %d to work: %w", node, err)
+		return "", fmt.Errorf("ask node %d to work: %w", node, err)
 	}
 	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)
 	if err != nil {
-		return 0, fmt.Errorf("ask node %d to work: %w", node, err)
+		return "", fmt.Errorf("ask node %d to work: %w", node, err)
 	}
 	if resp.StatusCode != http.StatusOK {
-		return 0, fmt.Errorf("ask node %d to work: %s", node, text)
+		return "", fmt.Errorf("ask node %d to work: %s", node, text)
 	}
-	return strconv.ParseFloat(string(text), 64)
+	return string(text), nil
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/chancery-project/chancery/fsm/lifecycle"
@@ -38,7 +39,7 @@ func (b *bench) revoke() error {
 	if err != nil {
 		return err
 	}
-	none, cost, err := b.revokeRate(w, lead)
+	none, err := b.revokeRate(w, lead)
 	if err != nil {
 		return err
 	}
@@ -50,10 +51,10 @@ func (b *bench) revoke() error {
 	if err != nil {
 		return err
 	}
-	if err := w.revokeMany(b, b.revoked); err != nil {
+	if err := w.revokeMany(b, lead, b.revoked); err != nil {
 		return err
 	}
-	many, costMany, err := b.revokeRate(w, lead)
+	many, err := b.revokeRate(w, lead)
 	if err != nil {
 		return err
 	}
@@ -61,9 +62,8 @@ func (b *bench) revoke() error {
 	if err != nil {
 		return err
 	}
-	note := "%.0f us of CPU of three nodes"
-	b.table.atLeast(fmt.Sprintf("revoke, %d callers, against OpenBao's %d/s", revokers, openBaoRevocations), none/openBaoRevocations, 15, "x", fmt.Sprintf("%.0f/s; "+note, none, cost))
-	b.table.atLeast(fmt.Sprintf("revoke, with %d revoked before / with none", b.revoked), many/none, 0.9, "x", fmt.Sprintf("%.0f/s; "+note, many, costMany))
+	b.table.atLeast(fmt.Sprintf("revoke, %d callers, against OpenBao's %d/s", revokers, openBaoRevocations), none.rate/openBaoRevocations, 15, "x", none.String())
+	b.table.atLeast(fmt.Sprintf("revoke, with %d revoked before / with none", b.revoked), many.rate/none.rate, 0.9, "x", many.String())
 	b.table.atMost("revoke: raft-store syncs of a lone revocation and node", syncs, 2, "", fmt.Sprintf("%d revocations, %d entries with those of CRL numbers; per entry, under strace", lone, entries))
 	for _, v := range []struct {
 		took  []float64
@@ -84,18 +84,34 @@ func (w *town) revocation(api *target, serials ...string) []byte {
 	return api.request("POST", wire.PathRevokeCertificates, fmt.Sprintf(`{"issuer":%q,"serials":[%s],"reason":"superseded"}`, townIssuer, list))
 }
 
-// revokeRate is how many a second the callers revoke at the leader, each with a request
-// of its own, and the CPU of all nodes for one in microseconds.
-func (b *bench) revokeRate(w *town, lead int) (rate, us float64, err error) {
-	var costs []float64
+// revoking is what callers who revoke one certificate at a time came to.
+type revoking struct {
+	rate   float64 // a second
+	us     float64 // of CPU of all nodes, for one
+	shared float64 // of them that one entry carried
+}
+
+func (r revoking) String() string {
+	return fmt.Sprintf("%.0f/s; %.0f us of CPU of three nodes; %.1f to an entry", r.rate, r.us, r.shared)
+}
+
+// revokeRate has callers revoke at the leader, each with a request of its own.
+func (b *bench) revokeRate(w *town, lead int) (r revoking, err error) {
+	var costs, shares []float64
 	s := &side{name: "revoke", target: w.api(lead), callers: revokers, node: lead, of: w.cluster}
-	s.request = func(int, int) []byte { return w.revocation(s.target, w.take()) }
 	rounds := *b
 	rounds.rounds = min(b.rounds, revokeRounds)
-	if err := w.stock(b, int(float64(rounds.rounds+1)*b.each.Seconds()*revocationsMost)); err != nil {
-		return 0, 0, err
+	stock, err := w.certified(lead, int(float64(rounds.rounds+1)*b.each.Seconds()*revocationsMost))
+	if err != nil {
+		return r, err
 	}
+	var taken atomic.Int64
+	s.request = func(int, int) []byte { return w.revocation(s.target, stock[min(int(taken.Add(1)), len(stock))-1]) }
 	err = rounds.alternate([]*side{s}, func(l *load, d time.Duration, _ int) (float64, error) {
+		first, err := w.index(b)
+		if err != nil {
+			return 0, err
+		}
 		before, err := w.cpu()
 		if err != nil {
 			return 0, err
@@ -105,13 +121,18 @@ func (b *bench) revokeRate(w *town, lead int) (rate, us float64, err error) {
 			return 0, err
 		}
 		after, err := w.cpu()
+		if err != nil {
+			return 0, err
+		}
+		last, err := w.index(b)
+		shares = append(shares, float64(n)/float64(max(last-first, 1)))
 		costs = append(costs, float64((after-before).Microseconds())/float64(max(n, 1)))
 		return float64(n) / took.Seconds(), err
 	}, nil)
 	if err != nil {
-		return 0, 0, err
+		return r, err
 	}
-	return median(s.results), median(costs), nil
+	return revoking{rate: median(s.results), us: median(costs), shared: median(shares)}, nil
 }
 
 // revokeAlone revokes certificates at such distances that they share nothing.
@@ -137,20 +158,16 @@ func (w *town) revokeOne(ctx context.Context, serials ...string) error {
 }
 
 // revokeMany revokes n certificates in large steps, and lets the nodes publish them.
-func (w *town) revokeMany(b *bench, n int) error {
+func (w *town) revokeMany(b *bench, lead, n int) error {
 	for n > 0 {
-		step := min(n, revokedAtOnce)
-		if err := w.stock(b, step); err != nil {
+		serials, err := w.certified(lead, min(n, revokedAtOnce))
+		if err != nil {
 			return err
-		}
-		var serials []string
-		for range step {
-			serials = append(serials, w.take())
 		}
 		if err := w.revokeOne(b.ctx, serials...); err != nil {
 			return err
 		}
-		n -= step
+		n -= len(serials)
 		b.say("%d to be revoked", n)
 	}
 	return nil
