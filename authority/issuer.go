@@ -148,16 +148,22 @@ func (s *Service) DropProfile(ctx context.Context, req Request, name string) (Re
 // RevokeCertificates puts certificates of one issuer on its CRLs. Operators of the
 // issuer may, and whoever requested all of them.
 func (s *Service) RevokeCertificates(ctx context.Context, req Request, issuer string, items []command.RevokeItem) (Result, error) {
+	slices.SortFunc(items, func(a, b command.RevokeItem) int { return bytes.Compare(a.Serial[:], b.Serial[:]) })
+	serials := make([]lifecycle.Serial, len(items))
+	for i := range items {
+		serials[i] = items[i].Serial
+	}
+	found, err := s.View().CertificatesOf(serials)
+	if err != nil {
+		return Result{}, fmt.Errorf("look for certificates: %w", err)
+	}
 	verb := access.CertRevoke
-	if s.owns(req.Caller.Principal, items) {
+	if owns(req.Caller.Principal, found) {
 		verb = access.CertRevokeOwn
 	}
-	slices.SortFunc(items, func(a, b command.RevokeItem) int { return bytes.Compare(a.Serial[:], b.Serial[:]) })
-	return s.change(ctx, req, verb, lifecycle.KeyID(issuer), func(v *state.View) (command.Body, []command.RowRef, error) {
-		for i := range items {
-			if err := s.ofIssuer(v, issuer, items[i].Serial); err != nil {
-				return nil, nil, err
-			}
+	return s.change(ctx, req, verb, lifecycle.KeyID(issuer), func(*state.View) (command.Body, []command.RowRef, error) {
+		if err := ofIssuer(issuer, serials, found); err != nil {
+			return nil, nil, err
 		}
 		return &command.RevokeCertificates{Items: items}, nil, nil
 	})
@@ -166,37 +172,37 @@ func (s *Service) RevokeCertificates(ctx context.Context, req Request, issuer st
 // ReleaseCertificates takes certificates of one issuer that are on hold off its CRLs.
 func (s *Service) ReleaseCertificates(ctx context.Context, req Request, issuer string, serials []lifecycle.Serial, comment string) (Result, error) {
 	slices.SortFunc(serials, func(a, b lifecycle.Serial) int { return bytes.Compare(a[:], b[:]) })
-	return s.change(ctx, req, access.CertRelease, lifecycle.KeyID(issuer), func(v *state.View) (command.Body, []command.RowRef, error) {
-		for _, serial := range serials {
-			if err := s.ofIssuer(v, issuer, serial); err != nil {
-				return nil, nil, err
-			}
+	found, err := s.View().CertificatesOf(serials)
+	if err != nil {
+		return Result{}, fmt.Errorf("look for certificates: %w", err)
+	}
+	return s.change(ctx, req, access.CertRelease, lifecycle.KeyID(issuer), func(*state.View) (command.Body, []command.RowRef, error) {
+		if err := ofIssuer(issuer, serials, found); err != nil {
+			return nil, nil, err
 		}
 		return &command.ReleaseCertificates{Serials: serials, Comment: comment}, nil, nil
 	})
 }
 
-// ofIssuer refuses a certificate of another issuer: the right to revoke is one issuer's.
-func (s *Service) ofIssuer(v *state.View, issuer string, serial lifecycle.Serial) error {
-	c, err := v.Certificate(serial)
-	switch {
-	case err != nil:
-		return fmt.Errorf("look for certificate %s: %w", serial, err)
-	case c == nil || string(c.Issuer) != issuer:
-		return refuse(string(state.CertificateNotFound), "chancery cert list --issuer "+issuer, "issuer %s has no certificate with serial %s", issuer, serial)
+// ofIssuer refuses certificates of another issuer: the right to revoke is one issuer's.
+// Whose a serial is never changes, so it does not matter when it was looked up.
+func ofIssuer(issuer string, serials []lifecycle.Serial, found []*lifecycle.Certificate) error {
+	for i, c := range found {
+		if c == nil || string(c.Issuer) != issuer {
+			return refuse(string(state.CertificateNotFound), "chancery cert list --issuer "+issuer, "issuer %s has no certificate with serial %s", issuer, serials[i])
+		}
 	}
 	return nil
 }
 
 // owns reports whether the principal requested all of the certificates.
-func (s *Service) owns(principal string, items []command.RevokeItem) bool {
-	v := s.ledger.View()
-	for i := range items {
-		if c, err := v.Certificate(items[i].Serial); err != nil || c == nil || c.Requester != principal {
+func owns(principal string, certs []*lifecycle.Certificate) bool {
+	for _, c := range certs {
+		if c == nil || c.Requester != principal {
 			return false
 		}
 	}
-	return len(items) > 0
+	return len(certs) > 0
 }
 
 // checkSignedBy verifies who signed a CA certificate that a node brings: the state

@@ -122,6 +122,21 @@ func (v *View) Certificate(s lifecycle.Serial) (c *lifecycle.Certificate, err er
 	return c, err
 }
 
+// CertificatesOf are the certificates with these serials, in their order, of one state; nil
+// stands for one that there is not.
+func (v *View) CertificatesOf(serials []lifecycle.Serial) (found []*lifecycle.Certificate, err error) {
+	found = make([]*lifecycle.Certificate, len(serials))
+	err = v.cold(func(r Reader) error {
+		for i, s := range serials {
+			if found[i], err = v.readCertificate(r, s); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return found, err
+}
+
 // CertificateDER is the certificate itself, nil when there is none or it was announced
 // and not recorded.
 func (v *View) CertificateDER(s lifecycle.Serial) (der []byte, err error) {
