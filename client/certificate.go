@@ -29,7 +29,8 @@ func (c *Client) RenewCertificate(ctx context.Context, serial string, r wire.Ren
 }
 
 // Certificates finds certificates. Queries: wire.QueryIssuer, QueryName, QueryActor,
-// QueryNode, QueryProfile, QueryState, QueryExpires.
+// QueryNode, QueryProfile, QueryState, QueryExpires; or QuerySerials alone, which leaves out
+// what there is not.
 func (c *Client) Certificates(ctx context.Context, opts ...Option) (wire.List[wire.Certificate], error) {
 	return list[wire.Certificate](ctx, c, wire.PathCertificates, opts)
 }

@@ -162,6 +162,7 @@ func (s *session) listedIn(c *client.Client, b *bulk) error {
 	if err != nil {
 		return err
 	}
+	var some []listed
 	lines := bufio.NewScanner(strings.NewReader(string(text)))
 	for n := 1; lines.Scan(); n++ {
 		line, _, _ := strings.Cut(lines.Text(), "#")
@@ -172,13 +173,50 @@ func (s *session) listedIn(c *client.Client, b *bulk) error {
 		if err != nil {
 			return usagef("line %d of %s: %v", n, s.String("file"), err)
 		}
-		row, err := c.Certificate(s.ctx, serial.String())
-		if err != nil {
-			return fmt.Errorf("line %d of %s: %w", n, s.String("file"), err)
+		if some = append(some, listed{n, serial.String()}); len(some) == wire.MaxSerials {
+			if err := s.lookUp(c, b, some); err != nil {
+				return err
+			}
+			some = some[:0]
+		}
+	}
+	if err := lines.Err(); err != nil {
+		return err
+	}
+	return s.lookUp(c, b, some)
+}
+
+// listed is a serial and the line of the file it stands in.
+type listed struct {
+	line   int
+	serial string
+}
+
+// lookUp takes in what a few lines of the file name.
+func (s *session) lookUp(c *client.Client, b *bulk, some []listed) error {
+	if len(some) == 0 {
+		return nil
+	}
+	serials := make([]string, len(some))
+	for i, l := range some {
+		serials[i] = l.serial
+	}
+	page, err := c.Certificates(s.ctx, client.Query(wire.QuerySerials, strings.Join(serials, ",")))
+	if err != nil {
+		return err
+	}
+	rows := map[string]*wire.Certificate{}
+	for i := range page.Items {
+		rows[page.Items[i].Serial] = &page.Items[i]
+	}
+	for _, l := range some {
+		row := rows[l.serial]
+		if row == nil {
+			return fmt.Errorf("line %d of %s: %w", l.line, s.String("file"), wire.Errorf(wire.CertificateNotFound, "no certificate has the serial %s", l.serial).WithHint("chancery cert list"))
 		}
 		b.add(row)
 	}
-	return lines.Err()
+	return nil
 }
 
 // filtered looks up what the filters find, page by page.

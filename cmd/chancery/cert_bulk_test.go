@@ -60,6 +60,18 @@ func (g *registry) handle(w http.ResponseWriter, r *http.Request) {
 	default:
 		g.asked = append(g.asked, r.URL.RawQuery)
 		q, l := r.URL.Query(), wire.List[wire.Certificate]{}
+		if named := q.Get(wire.QuerySerials); named != "" {
+			if n := strings.Count(named, ",") + 1; n > wire.MaxSerials || len(r.RequestURI) > wire.MaxHeaderBytes/4*3 {
+				panic(fmt.Sprintf("%d serials in one request", n))
+			}
+			for _, s := range strings.Split(named, ",") {
+				if g.rows[s] != nil {
+					l.Items = append(l.Items, *g.rows[s])
+				}
+			}
+			respond(w, l)
+			return
+		}
 		for _, s := range g.serials() {
 			row := g.rows[s]
 			if s > q.Get(wire.QueryCursor) && row.Status == q.Get(wire.QueryState) && (q.Get(wire.QueryIssuer) == "" || q.Get(wire.QueryIssuer) == row.Issuer) {

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"slices"
+	"strings"
 
 	"github.com/chancery-project/chancery/authority"
 	"github.com/chancery-project/chancery/authority/access"
@@ -23,7 +24,7 @@ func certificateRoutes() []*route {
 		changing("cert.issue", wire.PathIssueCertificate, "Issue a certificate", (*call).issueCertificate).as(sign, wire.MaxSignBytes).answers(of[wire.IssuedCertificate]()),
 		changing("cert.renew", wire.PathRenewCertificate, "Renew a certificate; its own key asks", (*call).renewCertificate).as(open, wire.MaxSignBytes).answers(of[wire.IssuedCertificate]()),
 		reading[wire.List[wire.Certificate]]("cert.list", wire.PathCertificates, "Find certificates", (*call).listCertificates,
-			with(paged, wire.QueryIssuer, wire.QueryName, wire.QueryActor, wire.QueryNode, wire.QueryProfile, wire.QueryState, wire.QueryExpires)...),
+			with(paged, wire.QueryIssuer, wire.QueryName, wire.QueryActor, wire.QueryNode, wire.QueryProfile, wire.QueryState, wire.QueryExpires, wire.QuerySerials)...),
 		reading[wire.Certificate]("cert.show", wire.PathCertificate, "A certificate and what became of it", (*call).showCertificate),
 		changing("cert.revoke", wire.PathRevokeCertificates, "Revoke certificates of one issuer", (*call).revokeCertificates),
 		changing("cert.release", wire.PathReleaseCertificates, "End the hold of certificates of one issuer", (*call).releaseCertificates),
@@ -112,6 +113,9 @@ func (c *call) listCertificates() (any, error) {
 	if err := c.may(access.CertRead, ""); err != nil {
 		return nil, err
 	}
+	if c.query.Has(wire.QuerySerials) {
+		return c.certificatesOf()
+	}
 	limit, err := c.limit()
 	if err != nil {
 		return nil, err
@@ -132,6 +136,19 @@ func (c *call) listCertificates() (any, error) {
 		return nil, err
 	}
 	return c.foundCertificates(c.snap.FindCertificates(q))
+}
+
+// certificatesOf are those of the serials asked for that there are, in the order asked.
+func (c *call) certificatesOf() (any, error) {
+	if len(c.query) > 1 {
+		return nil, wire.Errorf(wire.Invalid, "%s: name the serials, or filter, not both", wire.QuerySerials)
+	}
+	serials, err := parseSerials(strings.Split(c.query.Get(wire.QuerySerials), ","), wire.MaxSerials)
+	if err != nil {
+		return nil, err
+	}
+	found, err := c.snap.CertificatesOf(serials)
+	return c.foundCertificates(state.CertPage{Certificates: slices.DeleteFunc(found, func(row *lifecycle.Certificate) bool { return row == nil })}, err)
 }
 
 // certStates reads a status as users name them. Those that have expired are told by
@@ -296,7 +313,7 @@ func (c *call) revokeCertificates(in *wire.RevokeCertificates) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	serials, err := parseSerials(in.Serials)
+	serials, err := parseSerials(in.Serials, command.MaxRevokeItems)
 	if err != nil {
 		return nil, err
 	}
@@ -313,7 +330,7 @@ func (c *call) releaseCertificates(in *wire.ReleaseCertificates) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	serials, err := parseSerials(in.Serials)
+	serials, err := parseSerials(in.Serials, command.MaxRevokeItems)
 	if err != nil {
 		return nil, err
 	}
@@ -321,9 +338,9 @@ func (c *call) releaseCertificates(in *wire.ReleaseCertificates) (any, error) {
 	return c.operation(asked{verb: "cert release", kind: command.KindReleaseCertificates, key: in.Issuer, comment: in.Comment, final: true}, r, err)
 }
 
-func parseSerials(list []string) ([]lifecycle.Serial, error) {
-	if len(list) == 0 || len(list) > command.MaxRevokeItems {
-		return nil, wire.Errorf(wire.Invalid, "serials: %d are named; send 1 to %d", len(list), command.MaxRevokeItems)
+func parseSerials(list []string, most int) ([]lifecycle.Serial, error) {
+	if len(list) == 0 || len(list) > most {
+		return nil, wire.Errorf(wire.Invalid, "serials: %d are named; send 1 to %d", len(list), most)
 	}
 	out := make([]lifecycle.Serial, len(list))
 	for i, text := range list {

@@ -15,6 +15,7 @@ const (
 	MaxAnswerBytes  = 16 << 20 // what the SDK reads of an answer that is not a stream
 	MaxDepth        = 16       // nesting of arrays and objects in a body
 	MaxListLimit    = 1000     // items of one page
+	MaxSerials      = 128      // that one list names: some 5 KiB of its request line
 	DefaultLimit    = 100      // items of a page when the caller names no limit
 )
 

@@ -151,7 +151,8 @@ const (
 	QueryProfile  = "profile"
 	QueryName     = "subject" // any name in a certificate, '*' for any run of characters
 	QueryExpires  = "expires_before"
-	QueryFormat   = "format" // of an export: pem, der, jwks, ssh; of a report: json, csv
+	QuerySerials  = "serials" // of certificates, with commas between them; at most MaxSerials
+	QueryFormat   = "format"  // of an export: pem, der, jwks, ssh; of a report: json, csv
 )
 
 // Path fills the one {name} of a pattern.

@@ -1,0 +1,86 @@
+package api
+
+import (
+	"crypto/sha256"
+	"strings"
+	"testing"
+
+	"github.com/chancery-project/chancery/authority"
+	"github.com/chancery-project/chancery/fsm/command"
+	"github.com/chancery-project/chancery/fsm/fsmtest"
+	"github.com/chancery-project/chancery/fsm/lifecycle"
+	"github.com/chancery-project/chancery/transport/wire"
+)
+
+// certify enters certificates of the root, as if it had issued them.
+func (n *node) certify(ca *lifecycle.CACert, count int) (serials []string) {
+	n.t.Helper()
+	n.ledger.Must(n.t, &command.AddPrincipal{Principal: command.PrincipalRecord{Name: "web", Kind: lifecycle.Service, Grants: []lifecycle.Grant{{Role: lifecycle.Signer, Keys: string(ca.Issuer)}}}})
+	now := n.clock.At()
+	from := now - now%1000
+	hash := func(b []byte) []byte { sum := sha256.Sum256(b); return sum[:] }
+	for i := range count {
+		serial, spki := lifecycle.NewSerial(now, [13]byte{12: byte(i + 1)}), []byte{0x30, 1, byte(i)}
+		der, tbs := fsmtest.Certificate(serial, spki, from, from.Add(lifecycle.Day))
+		n.ledger.Must(n.t, &command.IssueIntents{Node: ca.Node, Items: []command.IssueItem{{Serial: serial, Issuer: ca.Issuer, Version: ca.Version, KID: ca.KID, Profile: "server",
+			ProfileHash: hash([]byte("server")), TBSHash: hash(tbs), SPKIHash: hash(spki), NotBefore: from, NotAfter: from.Add(lifecycle.Day),
+			DeadlineAt: now.Add(lifecycle.Minute), Requester: "web"}}})
+		n.ledger.Must(n.t, &command.RecordIssued{Node: ca.Node, Items: []command.IssuedItem{{Serial: serial, DER: der}}})
+		serials = append(serials, serial.String())
+	}
+	return serials
+}
+
+// TestCertificatesOfSerials: a list by serials has what there is, in the order asked.
+func TestCertificatesOfSerials(t *testing.T) {
+	n := start(t)
+	ca, _ := n.rootOn("node2")
+	serials := n.certify(ca, 3)
+	query := func(q string) string { return wire.PathCertificates + "?" + q }
+	l := get[wire.List[wire.Certificate]](t, n.ask("admin", "GET", query(wire.QuerySerials+"="+serials[2]+",01"+strings.Repeat("f", 38)+",0x"+strings.ToUpper(serials[0])), nil))
+	if len(l.Items) != 2 || l.Items[0].Serial != serials[2] || l.Items[1].Serial != serials[0] || l.Items[1].Status != wire.Good || l.Next != "" {
+		t.Errorf("found %+v", l)
+	}
+	for name, q := range map[string]string{"nothing": "", "no serial": "hello", "too many": strings.Repeat(serials[0]+",", wire.MaxSerials) + serials[1], "a filter too": serials[0] + "&" + wire.QueryIssuer + "=root"} {
+		t.Run(name, func(t *testing.T) {
+			refused(t, n.ask("admin", "GET", query(wire.QuerySerials+"="+q), nil), wire.Invalid)
+		})
+	}
+	refused(t, n.ask("nobody", "GET", query(wire.QuerySerials+"="+serials[0]), nil), wire.Denied)
+}
+
+// TestRevocationsThatShareAnEntry: each answers for itself, then and later.
+func TestRevocationsThatShareAnEntry(t *testing.T) {
+	n := start(t)
+	ca, _ := n.rootOn("node2")
+	n.ledger.Must(t, &command.RaiseFormat{Format: authority.FormatKnown(n.ledger.View())})
+	serials := n.certify(ca, 3)
+	c := &command.GatherRevocations{}
+	ids := []string{newID(), newID()}
+	for i, reason := range []lifecycle.Reason{lifecycle.Superseded, lifecycle.KeyCompromise} {
+		serial, err := lifecycle.ParseSerial(serials[i])
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Requests = append(c.Requests, command.RevocationRequest{Actor: "admin", RequestID: ids[i], RequestDigest: make([]byte, sha256.Size), Item: command.RevokeItem{Serial: serial, Reason: reason}})
+	}
+	cmd := n.ledger.Command(c)
+	cmd.Header.Actor = "system"
+	o, err := n.ledger.Propose(t.Context(), cmd)
+	if err != nil || len(o.Requests) != 2 || !o.Requests[0].OK() || !o.Requests[1].OK() {
+		t.Fatalf("%+v, %v", o, err)
+	}
+	for i, reason := range []lifecycle.Reason{lifecycle.Superseded, lifecycle.KeyCompromise} {
+		op := get[wire.Operation](t, n.ask("admin", "GET", wire.Path(wire.PathOperation, ids[i]), nil))
+		if op.Verb != "cert revoke" || op.Reason != reason || op.Key != "root" || op.Actor != "admin" || !op.Complete || op.Committed == nil || op.Committed.Index != o.Index {
+			t.Errorf("operation %+v", op)
+		}
+	}
+	id, body := newID(), wire.RevokeCertificates{Issuer: "root", Serials: serials[2:], Reason: lifecycle.CertificateHold}
+	first := n.ask("admin", "POST", wire.PathRevokeCertificates, body, wire.HeaderRequestID, id)
+	again := n.ask("admin", "POST", wire.PathRevokeCertificates, body, wire.HeaderRequestID, id)
+	a, b := get[wire.Operation](t, first), get[wire.Operation](t, again)
+	if a.Committed.Index != b.Committed.Index || a.Committed.At != b.Committed.At || a.Reached != wire.Committed || !a.Complete || again.header.Get(wire.HeaderReplayed) != "true" {
+		t.Errorf("first %+v, again %+v", a, b)
+	}
+}
