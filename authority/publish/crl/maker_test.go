@@ -36,6 +36,7 @@ type office struct {
 	dir       string
 	maker     *crl.Maker
 	remote    []byte // what the second node answers; nil = nothing
+	asked     int    // how often it was asked
 	allocated int
 	lose      bool // the next number is given out, and nobody hears of it
 }
@@ -72,6 +73,7 @@ func (w *office) open() {
 	w.maker = crl.NewMaker(crl.Config{Ledger: w.Ledger, Store: w.store, Clock: w.Ledger.Clock().Now, Logger: slog.New(slog.DiscardHandler),
 		Sign: crl.Upheld(signer, "n1", elapsed, allocate),
 		Fetch: func(_ context.Context, node lifecycle.NodeID, _ string, _ uint64) ([]byte, error) {
+			w.asked++
 			if node != w.Nodes[1] || w.remote == nil {
 				return nil, errors.New("unreachable")
 			}
@@ -207,6 +209,11 @@ func TestMakerFetches(t *testing.T) {
 		}
 		w.Ledger.Must(t, &command.AllocateCRL{Node: w.Nodes[1], KID: ca.KID, Number: f.Number, TBSHash: f.TBSHash[:], ThisUpdate: instant(f.ThisUpdate), NextUpdate: instant(f.NextUpdate),
 			AtIndex: w.Ledger.View().Position().Index})
+		w.asked = 0
+		if wait := w.maker.Tend(t.Context()); w.asked != 0 || wait <= 0 || wait > time.Second {
+			t.Errorf("asked %d times for a list that cannot be signed yet, looks again in %s", w.asked, wait)
+		}
+		w.Ledger.Clock().Advance(time.Second)
 	}
 	w.remote = far(1)
 	w.maker.Tend(t.Context())
