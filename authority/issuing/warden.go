@@ -24,9 +24,11 @@ type Warden struct {
 	done   chan struct{}
 }
 
-// Timing of a Warden. To look for entries that may leave costs a read of all of them.
+// Timing of a Warden. To look for entries that may leave costs a read of all of them;
+// what has become due by an entry is a look at a few rows in memory.
 const (
 	wardenEvery = 10 * time.Second
+	wardenPace  = 100 * time.Millisecond // the least time between two looks at what an entry made due
 	pruneEvery  = 15 * time.Minute
 )
 
@@ -39,47 +41,73 @@ func NewWarden(l ledger.Ledger, clock func() time.Time, log *slog.Logger) *Warde
 func (w *Warden) Start(ctx context.Context) {
 	go func() {
 		defer close(w.done)
-		tick := time.NewTicker(wardenEvery)
-		defer tick.Stop()
-		for {
-			if lead := w.ledger.Leadership(); lead.Self && lead.Ready {
-				w.pass(ctx)
-			}
-			select {
-			case <-ctx.Done():
-				return
-			case <-tick.C:
-			}
+		for ctx.Err() == nil {
+			w.watch(ctx)
 		}
 	}()
+}
+
+// watch does what is due, and what entries make due until it is time to look at
+// everything again: the CA certificate of an instance that fell into other hands does not
+// wait for that.
+func (w *Warden) watch(ctx context.Context) {
+	tick := time.NewTimer(wardenEvery)
+	defer tick.Stop()
+	for thorough := true; ; thorough = false {
+		moved := w.ledger.LeadershipChanged() // before the look, so that no change is missed
+		v, changed := w.ledger.View(), (<-chan struct{})(nil)
+		if lead := w.ledger.Leadership(); lead.Self && lead.Ready && w.pass(ctx, v, thorough) {
+			changed = w.ledger.Changed(v.Position().Index)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			return
+		case <-moved:
+			return
+		case <-changed:
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(wardenPace):
+		}
+	}
 }
 
 // Wait returns when the warden has ended.
 func (w *Warden) Wait() { <-w.done }
 
-// pass proposes everything that is due now.
-func (w *Warden) pass(ctx context.Context) {
-	v := w.ledger.View()
+// pass proposes what is due now: everything, or what entries alone can have made due. It
+// reports whether all of it was done: what was refused is not tried again at every entry.
+func (w *Warden) pass(ctx context.Context, v *state.View, thorough bool) (done bool) {
 	now := max(lifecycle.Instant(w.clock().UnixMilli()), v.Clock())
-	prune := w.clock().Sub(w.pruned) >= pruneEvery
-	if prune {
-		w.pruned = w.clock()
+	bodies, err := fallenBodies(v, now), error(nil)
+	if thorough {
+		prune := w.clock().Sub(w.pruned) >= pruneEvery
+		if prune {
+			w.pruned = w.clock()
+		}
+		if bodies, err = Due(v, now, prune); err != nil {
+			w.log.Error("look for certificates that are due", "err", err)
+		}
 	}
-	bodies, err := Due(v, now, prune)
-	if err != nil {
-		w.log.Error("look for certificates that are due", "err", err)
-	}
+	done = err == nil
 	for _, body := range bodies {
 		cmd := &command.Command{Body: body, Header: command.Header{At: now, Actor: "system", Node: w.ledger.NodeID()}}
 		if o := state.Trial(v, cmd); !o.OK() {
 			w.log.Warn("a due change of certificates would be refused", "kind", body.Kind().String(), "reason", o.Code, "detail", o.Detail)
+			done = false
 			continue
 		}
 		o, err := w.ledger.Propose(ctx, cmd)
 		if err = accepted(o, err); err != nil {
 			w.log.Warn("a due change of certificates was not made; it is tried again", "kind", body.Kind().String(), "err", err)
+			done = false
 		}
 	}
+	return done
 }
 
 // Due lists what is due about certificates as of now. It is a function of the state.
@@ -108,10 +136,14 @@ func Due(v *state.View, now lifecycle.Instant, prune bool) (bodies []command.Bod
 	} else if w != nil {
 		bodies = append(bodies, w)
 	}
+	return append(bodies, fallenBodies(v, now)...), nil
+}
+
+func fallenBodies(v *state.View, now lifecycle.Instant) []command.Body {
 	if items := fallen(v, now); len(items) > 0 {
-		bodies = append(bodies, &command.RevokeCertificates{Items: items})
+		return []command.Body{&command.RevokeCertificates{Items: items}}
 	}
-	return bodies, nil
+	return nil
 }
 
 // fallen lists the CA certificates that their parent has to revoke: at once where the

@@ -1,6 +1,8 @@
 package issuing
 
 import (
+	"context"
+	"log/slog"
 	"testing"
 	"time"
 
@@ -50,5 +52,23 @@ func TestGoneInstance(t *testing.T) {
 	page, err := w.ledger.View().Affected("corp", ca.Node, w.ledger.Clock().At(), "", 10)
 	if err != nil || len(page.Certificates) != 1 || page.Certificates[0].Serial != is.Serial {
 		t.Errorf("affected: %+v, %v", page.Certificates, err)
+	}
+}
+
+// TestWardenWakes: the CA certificate of a key in other hands is revoked by the entry that
+// says so, not at the warden's next round.
+func TestWardenWakes(t *testing.T) {
+	w := build(t)
+	w.keep()
+	warden := NewWarden(w.ledger, w.ledger.Clock().Now, slog.New(slog.DiscardHandler)) // a clock that stands still: nothing becomes due by time
+	run, stop := context.WithCancel(ctx)
+	warden.Start(run)
+	defer func() { stop(); warden.Wait() }()
+	w.ledger.Must(t, &command.MarkCheckpoint{}) // something else happens first
+	w.ledger.Must(t, &command.Revoke{Key: "corp", Versions: []uint64{1}, Reason: lifecycle.KeyCompromise})
+	for end := time.Now().Add(wardenEvery / 2); w.ledger.View().CACerts("corp")[0].Revocation == nil; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("the CA certificate is not revoked")
+		}
 	}
 }
