@@ -49,6 +49,20 @@ func TestCertificatesOfSerials(t *testing.T) {
 	refused(t, n.ask("nobody", "GET", query(wire.QuerySerials+"="+serials[0]), nil), wire.Denied)
 }
 
+// TestPublishedWithALongList: a list that was signed under longer terms holds until its end.
+func TestPublishedWithALongList(t *testing.T) {
+	n := start(t)
+	ca, until := n.rootOn("node2")
+	serials := n.certify(ca, 1)
+	terms := n.ledger.View().Issuer("root").IssuerTerms
+	terms.CRLEvery, terms.CRLValid = lifecycle.Hour, 2*lifecycle.Hour
+	n.ledger.Must(t, &command.SetIssuer{Issuer: "root", Terms: terms})
+	op := get[wire.Operation](t, n.ask("admin", "POST", wire.PathRevokeCertificates, wire.RevokeCertificates{Issuer: "root", Serials: serials, Reason: lifecycle.Superseded}))
+	if op.Published == nil || op.Published.CachesExpireBy["crl"] != wire.Time(until) {
+		t.Errorf("published %+v; a list is out until %s", op.Published, until)
+	}
+}
+
 // TestRevocationsThatShareAnEntry: each answers for itself, then and later.
 func TestRevocationsThatShareAnEntry(t *testing.T) {
 	n := start(t)
@@ -80,6 +94,11 @@ func TestRevocationsThatShareAnEntry(t *testing.T) {
 	first := n.ask("admin", "POST", wire.PathRevokeCertificates, body, wire.HeaderRequestID, id)
 	again := n.ask("admin", "POST", wire.PathRevokeCertificates, body, wire.HeaderRequestID, id)
 	a, b := get[wire.Operation](t, first), get[wire.Operation](t, again)
+	terms := n.ledger.View().Issuer("root").IssuerTerms
+	if at := a.Committed.At.Instant(); a.Published == nil || a.Published.At != a.Committed.At || a.Published.CachesExpireBy["ocsp"] != wire.Time(at.Add(terms.OCSPValid)) ||
+		a.Published.CachesExpireBy["crl"] != wire.Time(at.Add(terms.CRLValid)) || len(a.Published.CachesExpireBy) != 2 {
+		t.Errorf("published %+v, committed %+v", a.Published, a.Committed)
+	}
 	if a.Committed.Index != b.Committed.Index || a.Committed.At != b.Committed.At || a.Reached != wire.Committed || !a.Complete || again.header.Get(wire.HeaderReplayed) != "true" {
 		t.Errorf("first %+v, again %+v", a, b)
 	}

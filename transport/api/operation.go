@@ -116,6 +116,8 @@ func (a *API) progress(op *wire.Operation, v *state.View, k command.Kind, levels
 	case command.KindReplace:
 		a.replaced(op, v, levels, at, o)
 		return
+	case command.KindRevokeCertificates, command.KindReleaseCertificates:
+		op.Published = certsPublished(v, v.Issuer(o.Key), o.Index, at)
 	}
 	if f := v.Fence(o.Index); f != nil && len(levels) > 1 && levels[1] == authority.Fenced {
 		a.withdrawn(op, v, f, at)
@@ -160,28 +162,6 @@ func (a *API) progress(op *wire.Operation, v *state.View, k command.Kind, levels
 	if key := v.Key(o.Key); key != nil && k != command.KindScheduleDestroy {
 		op.WaitsFor = rotationView(v, key, lifecycle.Instant(a.Clock().UnixMilli())).WaitsFor
 	}
-}
-
-// revoked says what a revocation means for those who verify.
-func (a *API) revoked(op *wire.Operation, v *state.View, id lifecycle.KeyID, at lifecycle.Instant) {
-	op.Nodes, op.StillTrusting = []wire.NodeOutcome{}, []wire.Dependent{}
-	k := v.Key(id)
-	if k == nil {
-		return
-	}
-	op.StillTrusting = dependents(v.StillTrusting(id, distrusted(v, id, op.Versions), v.Clock()))
-	op.Published = publishedAt(k, at)
-	switch {
-	case k.Active == 0 && op.Reason.IsCompromise():
-		op.Next = append(op.Next, fmt.Sprintf("chancery key replace %s --emergency --reason %s", id, op.Reason))
-	case k.Active == 0:
-		op.Next = append(op.Next, "chancery key rotate "+string(id))
-	}
-}
-
-// publishedAt is when a trust set was changed, and when every cache has noticed.
-func publishedAt(k *lifecycle.Key, at lifecycle.Instant) *wire.PublishedAt {
-	return &wire.PublishedAt{At: wire.Time(at), CachesExpireBy: map[string]wire.Time{"jwks": wire.Time(at.Add(k.Policy.LongestCached()))}}
 }
 
 // verbs names the request that a command came from.
