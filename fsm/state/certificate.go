@@ -108,6 +108,10 @@ func (x *tx) closeIntent(c *lifecycle.Certificate) {
 // withdraw puts a certificate on the CRL, or changes why it is there.
 func (x *tx) withdraw(c *lifecycle.Certificate, r lifecycle.CertRevocation) {
 	t := x.tally(c.IssuerKID)
+	put := x.coldPut
+	if c.Revocation == nil {
+		put = x.coldAdd // it is not on the CRL
+	}
 	switch c.State {
 	case lifecycle.CertIntent:
 		x.settle(c)
@@ -132,7 +136,7 @@ func (x *tx) withdraw(c *lifecycle.Certificate, r lifecycle.CertRevocation) {
 	c.Revocation = &r
 	t.RevokedIndex = x.index
 	entry := lifecycle.EncodeCRLEntry(c.Serial, r.At, r.Reason, r.InvalidityAt)
-	x.coldPut(TableRevoked, kidBytes(c.IssuerKID)+serialKey(c.Serial), revokedRow(c.NotAfter, entry))
+	put(TableRevoked, kidBytes(c.IssuerKID)+serialKey(c.Serial), revokedRow(c.NotAfter, entry))
 	x.putCertificate(c)
 	x.followCertificate(c)
 }

@@ -16,14 +16,23 @@ func (x *tx) coldGet(t Table, key string) []byte {
 	if i, ok := x.slot[rowID{t, key}]; ok {
 		return x.writes[i].new
 	}
-	return x.cold.Get(t, key)
+	return x.coldOld(t, key)
+}
+
+// coldOld returns the row as it was before this entry. The one that was asked for last is
+// kept: a row that is written was mostly read just before.
+func (x *tx) coldOld(t Table, key string) []byte {
+	if id := (rowID{t, key}); x.lastRead != id {
+		x.lastRead, x.lastRow = id, x.cold.Get(t, key)
+	}
+	return x.lastRow
 }
 
 // coldPut writes a row. The bytes belong to the tx from then on.
 func (x *tx) coldPut(t Table, key string, row []byte) {
 	w := x.touch(t, key)
 	if w == nil {
-		w = x.begin(write{table: t, key: key, old: x.cold.Get(t, key)})
+		w = x.begin(write{table: t, key: key, old: x.coldOld(t, key)})
 	}
 	w.new = row
 }
@@ -35,7 +44,7 @@ func (x *tx) coldAdd(t Table, key string, row []byte) { x.begin(write{table: t, 
 func (x *tx) coldDrop(t Table, key string) {
 	if w := x.touch(t, key); w != nil {
 		w.new = nil
-	} else if old := x.cold.Get(t, key); old != nil {
+	} else if old := x.coldOld(t, key); old != nil {
 		x.begin(write{table: t, key: key, old: old})
 	}
 }

@@ -51,6 +51,9 @@ type tx struct {
 	slot   map[rowID]int // its place in writes
 	leaves []Leaf
 
+	lastRead rowID  // of a cold table, before this entry
+	lastRow  []byte // what it held
+
 	owners      map[string]string      // of the public keys that this entry announced certificates for
 	openIntents []byte                 // that this entry announced, as their row has them
 	tallies     []*lifecycle.CertTally // changed and not put yet
