@@ -130,6 +130,24 @@ func Revoke(first, n, batch int, at lifecycle.Instant) []byte {
 	return node(at, c)
 }
 
+// Gathered is the entry of as many requests as Revoke revokes certificates.
+func Gathered(first, n, batch int, at lifecycle.Instant) []byte {
+	c := &command.GatherRevocations{}
+	for i := first; i < first+n; i++ {
+		ms, digest := fmt.Sprintf("%012x", int64(at)), sha256.Sum256([]byte("request"))
+		c.Requests = append(c.Requests, command.RevocationRequest{Actor: requester(i), RequestID: fmt.Sprintf("%s-%s-7000-8000-%012x", ms[:8], ms[8:], i),
+			RequestDigest: digest[:], Item: command.RevokeItem{Serial: CertSerial(i, batch), Reason: lifecycle.Superseded}})
+	}
+	b, err := (&command.Command{Header: command.Header{At: at, Actor: "system", Node: NodeID}, Body: c}).Encode()
+	if err != nil {
+		panic(err) // a script is constant
+	}
+	return b
+}
+
+// RaiseFormat is the entry that lets in what the newest Format does.
+func RaiseFormat(n int) []byte { return Encode(n, &command.RaiseFormat{Format: command.MaxFormat}) }
+
 // node makes the entry of a node's verb: it has no request id.
 func node(at lifecycle.Instant, body command.Body) []byte {
 	b, err := (&command.Command{Header: command.Header{At: at, Actor: "node:n1", Node: NodeID}, Body: body}).Encode()

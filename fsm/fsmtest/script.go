@@ -43,7 +43,7 @@ func Genesis() []byte { return GenesisOf(ClusterID) }
 func GenesisOf(clusterID string) []byte {
 	return Encode(0, &command.Init{
 		ClusterID: clusterID, Name: "test", Settings: lifecycle.DefaultSettings(),
-		Node: command.NodeRecord{ID: NodeID, Name: "n1", Incarnation: "0123456789abcdef", CACert: []byte{0x30}, MaxFormat: 1,
+		Node: command.NodeRecord{ID: NodeID, Name: "n1", Incarnation: "0123456789abcdef", CACert: []byte{0x30}, MaxFormat: command.MaxFormat,
 			Addrs: lifecycle.Addrs{Node: "127.0.0.1:1", API: "127.0.0.1:2", Public: "127.0.0.1:3"}},
 		Admin: command.PrincipalRecord{Name: "alice", Kind: lifecycle.Person,
 			Grants: []lifecycle.Grant{{Role: lifecycle.Admin, Keys: "*"}}},
