@@ -1,14 +1,17 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/chancery-project/chancery/authority/signing"
 	"github.com/chancery-project/chancery/client"
 	"github.com/chancery-project/chancery/transport/wire"
 )
@@ -165,7 +168,11 @@ func verifyOnline(s *session, sig signature) error {
 	if err != nil {
 		return err
 	}
-	input, err := inputOf(in, k.Alg, s.Bool("digest"), sig.jws != "")
+	// Whether something is a canary is seen in its text, not in its digest.
+	text := bufio.NewReader(in)
+	all, short := text.Peek(signing.MaxCanaryBytes)
+	canary := errors.Is(short, io.EOF) && bytes.HasPrefix(all, []byte(signing.CanaryDomain)) && !s.Bool("digest")
+	input, err := inputOf(text, k.Alg, s.Bool("digest"), canary || sig.jws != "")
 	if err != nil {
 		return err
 	}
@@ -238,6 +245,9 @@ func showVerification(s *session, r *wire.Verification, signedBy string) error {
 	if r.Record != nil {
 		v.pair("record", recordLine(r.Record))
 	}
+	if r.Canary != nil {
+		v.pair("canary for", fmt.Sprintf("%s, instance %s", r.Canary.Consumer, r.Canary.Instance))
+	}
 	if len(r.Claims) > 0 {
 		v.pair("claims", string(r.Claims))
 	}
@@ -263,6 +273,9 @@ func recordLine(r *wire.SignatureRecord) string {
 		}
 		return line
 	case wire.SignatureNotRecorded:
+		if r.Why != "" {
+			return "not recorded: " + string(r.Why)
+		}
 		return "NOT RECORDED: this cluster did not release it"
 	}
 	return "unknown: " + string(r.Why)

@@ -12,9 +12,11 @@ import (
 
 // addRecord says where a signature stands in the log, when its key is strict or was. A
 // valid one that the log has to know and does not is not called valid: whoever made it
-// has the key, and did not ask this cluster.
-func (c *call) addRecord(out *wire.Verification, d signing.Verdict, k *lifecycle.Key, sig []byte) error {
-	s, err := signing.Stand(c.snap.View, d, sig)
+// has the key, and did not ask this cluster. A canary is called what it is: the log has
+// none of them, nobody suspects one, and a strict key's is not valid as anything else.
+func (c *call) addRecord(out *wire.Verification, d signing.Verdict, k *lifecycle.Key, message, sig []byte) error {
+	v := c.snap.View
+	s, err := signing.Stand(v, d, sig)
 	if err != nil {
 		return err
 	}
@@ -28,13 +30,25 @@ func (c *call) addRecord(out *wire.Verification, d signing.Verdict, k *lifecycle
 			s.Must, s.Why = false, "the newest state could not be asked, and the one here may be older than the signature: ask again"
 		} else if s, err = signing.Stand(newest.View, d, sig); err != nil {
 			return err
+		} else {
+			v = newest.View
 		}
 	}
 	out.Record = c.record(s)
-	if out.Record.State == wire.SignatureNotRecorded {
+	switch canary, ok := signing.CanaryOf(v, d, message); {
+	case ok && s.Leaf == nil:
+		out.Canary = &wire.SignedCanary{Consumer: canary.Consumer, Instance: canary.Instance}
+		out.Record.State, out.Record.Why = wire.SignatureNotRecorded, "no canary is"
+		if out.Valid {
+			out.Valid, out.Why = false, wire.Text(fmt.Sprintf("it is a canary, made so that %s could prove what it verifies with: it shows that its author had the key, and is no statement by the owner of %s", canary.Consumer, k.ID))
+		}
+	case out.Record.State == wire.SignatureNotRecorded:
 		out.Suspicious, out.Valid = true, false
 		out.Why = wire.Text(fmt.Sprintf("the signature verifies, and the log does not know it: %s is strict, so this cluster never released it. "+
 			"Somebody else has used the key: chancery key replace %s --emergency --reason keyCompromise", k.ID, k.ID))
+		if message == nil {
+			out.Why += " (Was it the digest of a consumer's canary? Send the message: a digest does not say.)"
+		}
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/chancery-project/chancery/authority/hsm"
 	"github.com/chancery-project/chancery/authority/hsm/hsmtest"
+	"github.com/chancery-project/chancery/authority/signing"
 	"github.com/chancery-project/chancery/fsm/command"
 	"github.com/chancery-project/chancery/fsm/lifecycle"
 	"github.com/chancery-project/chancery/transport/wire"
@@ -111,5 +112,64 @@ func TestVerifyWithoutARecord(t *testing.T) {
 	strict(true)
 	if v = n.verify("signer", req); !v.Valid || v.Suspicious || v.Record == nil || v.Record.State != wire.SignatureUnknown || !strings.Contains(string(v.Record.Why), "asks for records since") {
 		t.Errorf("strict since: %+v, %+v", v, v.Record)
+	}
+}
+
+// TestVerifyKnowsACanary of a strict key: it is called what it is, whoever made it, and
+// nothing else is called that.
+func TestVerifyKnowsACanary(t *testing.T) {
+	n := consuming(t)
+	n.create(createStrict)
+	n.ledger.Must(t, &command.RegisterConsumer{Consumer: command.ConsumerRecord{Name: "deploy-eu", Owner: "deploy", Class: lifecycle.Required, Expect: 1,
+		Keys: []lifecycle.KeyID{"ci-code"}, Lifetime: lifecycle.Day}, Enrolment: command.Enrolment{Hash: make([]byte, 32), ExpiresAt: n.clock.At().Add(lifecycle.Day)}})
+	v := n.ledger.View()
+	c := signing.Canary{Consumer: "deploy-eu", Instance: "web-1", Key: "ci-code", KID: v.Instance("ci-code", 1, n.ledger.NodeID()).KID, Nonce: strings.Repeat("0a", 16)}
+	sigs, err := n.signer.Canaries(t.Context(), c, []int{3})
+	if err != nil {
+		t.Fatal(err)
+	}
+	message := c.Message(v.Cluster().ID, 3)
+	got := n.verify("auditor", wire.VerifyRequest{Message: message, Signature: sigs[0]})
+	if got.Valid || got.Suspicious || got.Canary == nil || *got.Canary != (wire.SignedCanary{Consumer: "deploy-eu", Instance: "web-1"}) || got.Record.State != wire.SignatureNotRecorded ||
+		got.Record.Why == "" || !strings.Contains(string(got.Why), "no statement by the owner") {
+		t.Errorf("%+v, %+v", got, got.Record)
+	}
+	digest := signing.Digest(lifecycle.ES256, message)
+	if got = n.verify("auditor", wire.VerifyRequest{Digest: digest, Signature: sigs[0]}); !got.Suspicious || got.Canary != nil || !strings.Contains(string(got.Why), "Send the message") {
+		t.Errorf("of a digest nobody knows what it is of: %+v", got)
+	}
+	with := func(edit func(*signing.Canary)) []byte {
+		other := c
+		edit(&other)
+		return other.Message(v.Cluster().ID, 3)
+	}
+	text := string(message)
+	for name, m := range map[string][]byte{
+		"more after it":           append([]byte(text), "#!/bin/sh\n"...),
+		"more before it":          append([]byte("#!/bin/sh\n"), text...),
+		"a line twice":            []byte(strings.Replace(text, "item: 3\n", "item: 3\nitem: 3\n", 1)),
+		"a script as a name":      with(func(c *signing.Canary) { c.Instance = "$(reboot)\n" }),
+		"of no such item":         c.Message(v.Cluster().ID, signing.CanaryItems),
+		"an item written oddly":   []byte(strings.Replace(text, "item: 3\n", "item: +3\n", 1)),
+		"of another cluster":      c.Message(strings.Repeat("0", len(v.Cluster().ID)), 3),
+		"of another key":          with(func(c *signing.Canary) { c.Key = "ci" }),
+		"of another kid":          with(func(c *signing.Canary) { c.KID = strings.Repeat("A", 43) }),
+		"for a stranger":          with(func(c *signing.Canary) { c.Consumer = "nobody" }),
+		"a nonce that says a lot": with(func(c *signing.Canary) { c.Nonce = strings.Repeat("yes!", 8) }),
+		"cut short":               message[:len(message)-1],
+		"the domain alone":        []byte(signing.CanaryDomain),
+	} {
+		forged := n.stolen(signing.Digest(lifecycle.ES256, m))
+		if got := n.verify("auditor", wire.VerifyRequest{Message: m, Signature: forged}); got.Valid || !got.Suspicious || got.Canary != nil {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+	// What does not verify with the canary's text is by nobody, whatever stands there.
+	if got := n.verify("auditor", wire.VerifyRequest{Message: message, Signature: n.stolen(signing.Digest(lifecycle.ES256, []byte("malware")))}); got.Valid || got.Canary != nil || got.State != "" {
+		t.Errorf("%+v", got)
+	}
+	n.ledger.Must(t, &command.Revoke{Key: "ci-code", Versions: []uint64{1}, Reason: lifecycle.KeyCompromise})
+	if got := n.verify("auditor", wire.VerifyRequest{Message: message, Signature: sigs[0]}); got.Valid || got.Suspicious || got.Canary == nil || strings.Contains(string(got.Why), "canary") {
+		t.Errorf("a compromised key's canary does not say that it is compromised: %+v", got)
 	}
 }

@@ -62,7 +62,7 @@ func (c *call) verify(in *wire.VerifyRequest) (any, error) {
 	}
 	out := c.verification(d, claims)
 	if d.Valid {
-		if err := c.addRecord(&out, d, k, sig); err != nil {
+		if err := c.addRecord(&out, d, k, in.Message, sig); err != nil {
 			return nil, err
 		}
 	}

@@ -78,7 +78,7 @@ type LedgerOfANode struct {
 // What the log knows of a strict key's signature.
 const (
 	SignatureRecorded    = "recorded"
-	SignatureNotRecorded = "not_recorded" // and it would, had this cluster released it
+	SignatureNotRecorded = "not_recorded" // and it would, had this cluster released it as anything but a canary
 	SignatureUnknown     = "unknown"      // it need not be there, or nobody could look
 )
 
@@ -98,4 +98,12 @@ type SignatureRecord struct {
 	RequestID        Text   `json:"request_id"` // likewise
 	CompromisedSince Time   `json:"compromised_since"`
 	Stands           Text   `json:"stands"` // before or after compromised_since; null when that is not known
+}
+
+// SignedCanary says that what was signed is the text of a canary: a node signed it so
+// that a consumer could prove what it verifies with. It shows that its author had the
+// key, is no statement by the key's owner about anything, and is never recorded.
+type SignedCanary struct {
+	Consumer string `json:"consumer"` // whom it was made for
+	Instance string `json:"instance"` // of the consumer
 }

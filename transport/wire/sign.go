@@ -129,6 +129,7 @@ type Verification struct {
 	Why        Text             `json:"why"`        // set unless valid
 	Suspicious bool             `json:"suspicious"` // it verifies, and this cluster never released it: the key is in other hands
 	Record     *SignatureRecord `json:"record,omitempty"`
+	Canary     *SignedCanary    `json:"canary,omitempty"` // what was signed is a canary, and speaks for nothing else
 	Claims     json.RawMessage  `json:"claims,omitempty"`
 	Position   Position         `json:"position"`
 	AsOf       Time             `json:"as_of"`
