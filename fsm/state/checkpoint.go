@@ -12,10 +12,10 @@ import (
 
 // checkpoint notes a mark, or compares the noted one with the majority's. Both
 // happen after the entry was flushed, so that every node looks at the same rows.
-func (m *Machine) checkpoint(r Reader, cmd *command.Command) {
+func (m *Machine) checkpoint(cmd *command.Command) {
 	switch c := cmd.Body.(type) {
 	case *command.MarkCheckpoint:
-		m.refreshRoot(r)
+		m.refreshRoot()
 		digest := m.meta.Digest()
 		m.meta.Mark = Mark{Index: m.meta.Index, LogSize: m.meta.LogSize, Root: bytes.Clone(m.meta.LogRoot[:]), Digest: digest[:]}
 	case *command.RecordCheckpoint:

@@ -7,8 +7,6 @@ import (
 	"strconv"
 	"strings"
 
-	"golang.org/x/mod/sumdb/tlog"
-
 	"github.com/chancery-project/chancery/fsm/command"
 	"github.com/chancery-project/chancery/fsm/lifecycle"
 )
@@ -46,16 +44,15 @@ const leafVersion = "chancery-log/1"
 
 type field struct{ name, value string }
 
-// fields lists names and values in the order they are written; empty ones are
+// fields appends names and values in the order they are written; empty ones are
 // left out. Names are never reused for something else.
-func (l *Leaf) fields() []field {
+func (l *Leaf) fields(out []field) []field {
 	num := func(n uint64) string {
 		if n == 0 {
 			return ""
 		}
 		return strconv.FormatUint(n, 10)
 	}
-	out := make([]field, 0, 22+len(l.Nodes)+len(l.Items)+len(l.Serials))
 	out = append(out, []field{
 		{"kind", l.Kind}, {"at", strconv.FormatInt(int64(l.At), 10) + " " + l.At.String()}, {"index", num(l.Index)}, {"sub", num(uint64(l.Sub))},
 		{"actor", l.Actor}, {"request", l.RequestID}, {"key", string(l.Key)}, {"version", num(l.Version)}, {"kid", l.KID},
@@ -79,7 +76,8 @@ func (l *Leaf) fields() []field {
 func (l *Leaf) Encode() []byte {
 	b := make([]byte, 0, 640+160*(len(l.Nodes)+len(l.Items))+49*len(l.Serials))
 	b = append(b, leafVersion+"\n"...)
-	for _, f := range l.fields() {
+	var place [24]field // does for most leaves
+	for _, f := range l.fields(place[:0]) {
 		if f.value == "" {
 			continue
 		}
@@ -217,42 +215,4 @@ func parseItem(s string) (it command.SignatureItem, err error) {
 	}
 	it.Sig, err = hex.DecodeString(sig)
 	return it, err
-}
-
-// hashReader reads stored hashes of the RFC 6962 tree out of a transaction.
-type hashReader struct{ r Reader }
-
-func (h hashReader) ReadHashes(indexes []int64) ([]tlog.Hash, error) {
-	out := make([]tlog.Hash, len(indexes))
-	for i, x := range indexes {
-		b := h.r.Get(TableLogHashes, number(uint64(x)))
-		if len(b) != tlog.HashSize {
-			return nil, fmt.Errorf("stored hash %d of the lifecycle log has %d bytes", x, len(b))
-		}
-		copy(out[i][:], b)
-	}
-	return out, nil
-}
-
-// appendLeaf adds a record to the tree that has size records.
-func appendLeaf(b Backend, size uint64, record []byte) error {
-	hashes, err := tlog.StoredHashes(int64(size), record, hashReader{b})
-	if err != nil {
-		return fmt.Errorf("extend the lifecycle log at %d: %w", size, err)
-	}
-	at := uint64(tlog.StoredHashIndex(0, int64(size)))
-	for i := range hashes {
-		b.Put(TableLogHashes, number(at+uint64(i)), hashes[i][:])
-	}
-	b.Put(TableLog, number(size), record)
-	return nil
-}
-
-// treeRoot is the RFC 6962 root over the first size records.
-func treeRoot(r Reader, size uint64) ([32]byte, error) {
-	h, err := tlog.TreeHash(int64(size), hashReader{r})
-	if err != nil {
-		return h, fmt.Errorf("compute the root of the lifecycle log at %d: %w", size, err)
-	}
-	return h, nil
 }

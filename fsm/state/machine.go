@@ -24,6 +24,8 @@ type Root struct {
 type Machine struct {
 	hot  *iradix.Tree[any]
 	meta Meta
+	edge edge    // of the lifecycle log
+	room changes // of the entry before
 }
 
 // NewMachine starts from an empty state.
@@ -40,6 +42,9 @@ func LoadMachine(r Reader) (*Machine, error) {
 		return m, nil
 	}
 	m.meta = meta
+	if m.edge, err = loadEdge(r, meta.LogSize); err != nil {
+		return nil, fmt.Errorf("load the state: %w", err)
+	}
 	hot := m.hot.Txn()
 	for _, t := range Tables {
 		if !t.Hot() {
@@ -89,9 +94,10 @@ func (m *Machine) ApplyCommand(b Backend, index, term uint64, cmd *command.Comma
 	if index <= m.meta.Index {
 		panic(&Corruption{Index: index, Err: fmt.Errorf("entry %d was taken in already", m.meta.Index)})
 	}
-	x := &tx{cold: b, hot: m.hot.Txn(), clock: m.meta.Clock, index: index, term: term, head: &cmd.Header, hash: hex.EncodeToString(cmd.Digest[:])}
+	x := &tx{cold: b, hot: m.hot.Txn(), clock: m.meta.Clock, index: index, term: term, head: &cmd.Header, hash: hex.EncodeToString(cmd.Digest[:]), changes: m.room.empty()}
 	m.meta.Index = index
 	o := m.step(x, b, cmd)
+	m.room = x.changes
 	if !o.Replayed {
 		o.Index = index // a repeat is told where it was carried out: its fence is there
 	}
@@ -122,7 +128,7 @@ func (m *Machine) step(x *tx, b Backend, cmd *command.Command) Outcome {
 	o.Index = x.index
 	x.remember(cmd.Body.Kind(), o)
 	m.flush(x, b)
-	m.checkpoint(b, cmd)
+	m.checkpoint(cmd)
 	return o
 }
 
@@ -341,9 +347,9 @@ func (m *Machine) flush(x *tx, b Backend) {
 		}
 	}
 	for i := range x.leaves {
-		if err := appendLeaf(b, m.meta.LogSize, x.leaves[i].Encode()); err != nil {
-			panic(&Corruption{Index: x.index, Err: err})
-		}
+		record := x.leaves[i].Encode()
+		b.Put(TableLog, number(m.meta.LogSize), record)
+		m.edge.append(b, m.meta.LogSize, record)
 		m.meta.LogSize++
 	}
 	m.hot = x.hot.Commit()
@@ -355,20 +361,15 @@ func (m *Machine) flush(x *tx, b Backend) {
 // Seal ends a batch: it computes the log root, stores the meta row and returns
 // what to publish once the transaction has committed.
 func (m *Machine) Seal(b Backend) *Root {
-	m.refreshRoot(b)
+	m.refreshRoot()
 	b.Put(TableMeta, metaKey, m.meta.encode())
 	return m.Root()
 }
 
-func (m *Machine) refreshRoot(r Reader) {
-	if m.meta.LogSize == 0 {
-		return
+func (m *Machine) refreshRoot() {
+	if m.meta.LogSize > 0 {
+		m.meta.LogRoot = m.edge.root()
 	}
-	root, err := treeRoot(r, m.meta.LogSize)
-	if err != nil {
-		panic(&Corruption{Index: m.meta.Index, Err: err})
-	}
-	m.meta.LogRoot = root
 }
 
 // Trial runs a command on a View without changing anything, so that a doomed

@@ -36,20 +36,39 @@ type rowID struct {
 	key   string
 }
 
+// changes are what an entry makes of rows and adds to the lifecycle log.
+type changes struct {
+	writes []write
+	slot   map[rowID]int // its place in writes
+	leaves []Leaf
+}
+
+// roomyEntry is a number of changes that few entries need room for.
+const roomyEntry = 64
+
+// empty is the same room for the next entry. What a large one needed is given back.
+func (c changes) empty() changes {
+	if cap(c.writes) > roomyEntry || cap(c.leaves) > roomyEntry {
+		return changes{}
+	}
+	clear(c.writes)
+	clear(c.slot)
+	clear(c.leaves)
+	return changes{c.writes[:0], c.slot, c.leaves[:0]}
+}
+
 // tx is one entry's work. Hot rows live in a persistent tree, so throwing the tx
 // away undoes everything: that is how a refused entry leaves no trace, and how a
 // trial-apply runs on a View that others are reading.
 type tx struct {
-	cold   Reader // tables that are not kept in memory
-	hot    *iradix.Txn[any]
-	clock  lifecycle.Instant
-	index  uint64
-	term   uint64 // of the log that the entry stands in, 0 = unknown
-	head   *command.Header
-	hash   string // hex digest of the entry
-	writes []write
-	slot   map[rowID]int // its place in writes
-	leaves []Leaf
+	cold  Reader // tables that are not kept in memory
+	hot   *iradix.Txn[any]
+	clock lifecycle.Instant
+	index uint64
+	term  uint64 // of the log that the entry stands in, 0 = unknown
+	head  *command.Header
+	hash  string // hex digest of the entry
+	changes
 
 	lastRead rowID  // of a cold table, before this entry
 	lastRow  []byte // what it held
