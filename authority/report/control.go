@@ -27,7 +27,8 @@ const (
 )
 
 // What the controls are called, each by its document and number, with the title that it
-// has there or the gist of it. Tenets of SP 800-207 are counted as in its section 2.1.
+// has there or the gist of it; by the number alone where the title was not looked up.
+// Tenets of SP 800-207 are counted as in its section 2.1.
 const (
 	owaspOffboarding = "OWASP NHI Top 10: NHI1:2025 Improper Offboarding"
 	owaspLeakage     = "OWASP NHI Top 10: NHI2:2025 Secret Leakage"
@@ -37,13 +38,13 @@ const (
 	csfManaged       = "NIST CSF 2.0: PR.AA-01 identities and credentials are managed"
 	csfAssertions    = "NIST CSF 2.0: PR.AA-04 identity assertions are protected, conveyed and verified"
 	csfPermissions   = "NIST CSF 2.0: PR.AA-05 permissions are defined, managed, enforced and reviewed"
-	keyPeriods       = "NIST SP 800-57 Part 1 Rev. 5: 5.3 cryptoperiods"
-	keyChange        = "NIST SP 800-57 Part 1 Rev. 5: 8.2.3 key change function"
-	keyStates        = "NIST SP 800-57 Part 1 Rev. 5: 7 key states and transitions"
-	keyDeregister    = "NIST SP 800-57 Part 1 Rev. 5: 8.3 post-operational phase"
-	keyProtection    = "NIST SP 800-57 Part 1 Rev. 5: 6.2 protection mechanisms"
-	zeroPosture      = "NIST SP 800-207: 2.1 tenet 5, the posture of all assets is monitored"
-	zeroEnforced     = "NIST SP 800-207: 2.1 tenet 6, authorization is dynamic and enforced before access"
+	keyPeriods       = "NIST SP 800-57 Part 1 Rev. 5: section 5.3 cryptoperiods"
+	keyChange        = "NIST SP 800-57 Part 1 Rev. 5: section 8.2.3"
+	keyStates        = "NIST SP 800-57 Part 1 Rev. 5: section 7 key states and transitions"
+	keyDeregister    = "NIST SP 800-57 Part 1 Rev. 5: section 8.3 post-operational phase"
+	keyProtection    = "NIST SP 800-57 Part 1 Rev. 5: section 6.2"
+	zeroPosture      = "NIST SP 800-207: section 2.1, tenet 5, the posture of all assets is monitored"
+	zeroEnforced     = "NIST SP 800-207: section 2.1, tenet 6, authorization is dynamic and enforced before access"
 )
 
 // Severity of a finding.
