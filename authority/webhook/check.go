@@ -6,15 +6,11 @@ import (
 	"fmt"
 	"net"
 	"net/url"
-	"slices"
 	"strings"
 
 	"github.com/chancery-project/chancery/fsm/lifecycle"
+	"github.com/chancery-project/chancery/fsm/state"
 )
-
-// groups are what kinds of events begin with. A webhook for another would wait for ever.
-var groups = []string{"cert", "cluster", "consumer", "crl", "epoch", "hsm", "instance", "issuer", "key", "node", "principal", "profile", "proposal",
-	"responder", "rotation", "signature", "token"}
 
 // Check validates what the log does not look at: what the URL, the CA and the kinds mean.
 func Check(w lifecycle.Webhook) error {
@@ -25,9 +21,11 @@ func Check(w lifecycle.Webhook) error {
 		return fmt.Errorf("webhook %s: %w", w.Name, err)
 	}
 	for _, k := range w.Kinds {
-		group, _, _ := strings.Cut(k, ".")
-		if k != lifecycle.EveryKind && !slices.Contains(groups, group) {
-			return fmt.Errorf("webhook %s: there are no events of kind %s: they begin with one of %s", w.Name, k, strings.Join(groups, ", "))
+		if k == lifecycle.EveryKind {
+			continue
+		}
+		if err := state.CheckEventKind(k); err != nil {
+			return fmt.Errorf("webhook %s: %w", w.Name, err)
 		}
 	}
 	return nil

@@ -31,7 +31,7 @@ func eventsCommand() *cli.Command {
 		&cli.BoolFlag{Name: "follow", Aliases: []string{"f"}, Usage: "go on until stopped; with -o json one event per line"},
 		&cli.StringFlag{Name: "from", Usage: "only events after this position, as in an event's id: 1-1902"},
 		&cli.StringFlag{Name: "key", Usage: "only events of this key"},
-		&cli.StringFlag{Name: "kind", Usage: "only events of this kind: key.revoked"},
+		&cli.StringFlag{Name: "kind", Usage: "only events of this kind, key.revoked, or of this group, key"},
 	)...)
 }
 

@@ -31,6 +31,11 @@ func (c *call) events() (any, error) {
 	if err := c.may(access.StatusRead, ""); err != nil {
 		return nil, err
 	}
+	if kind := c.query.Get(wire.QueryKind); kind != "" {
+		if err := state.CheckEventKind(kind); err != nil {
+			return nil, wire.Errorf(wire.Invalid, "%v", err)
+		}
+	}
 	streaming := strings.Contains(c.r.Header.Get("Accept"), wire.TypeEvents)
 	first, err := c.firstLeaf(streaming)
 	if err != nil {

@@ -183,3 +183,16 @@ func TestStopEndsHeldRequests(t *testing.T) {
 		t.Error("the stream goes on after Stop")
 	}
 }
+
+// TestEventsOfNoKind: who asks for what never comes is told so, and does not wait.
+func TestEventsOfNoKind(t *testing.T) {
+	n := start(t)
+	for kind, why := range map[string]string{"hsm.missing": "chancery status", "epoch.changed": "restore", "key.revokd": "key.revoked", "nonsense": "begin with"} {
+		if r := n.ask("admin", "GET", wire.PathEvents+"?wait=1h&kind="+kind, nil); r.status != http.StatusUnprocessableEntity && r.status != http.StatusBadRequest || !strings.Contains(string(r.body), why) {
+			t.Errorf("%s: %d %s", kind, r.status, r.body)
+		}
+	}
+	for _, kind := range []string{"key", "node.joined"} {
+		get[wire.List[wire.Event]](t, n.ask("admin", "GET", wire.PathEvents+"?kind="+kind, nil))
+	}
+}
