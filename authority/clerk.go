@@ -72,8 +72,10 @@ func (c *Clerk) Tend(ctx context.Context, v *state.View) time.Duration {
 	if len(old) > 0 {
 		c.expire(ctx, old)
 	}
-	if known := FormatKnown(v); known > v.Cluster().Format {
-		c.raise(ctx, known)
+	if now := v.Cluster().Format; now < command.MaxFormat {
+		if known := FormatKnown(v); known > now {
+			c.raise(ctx, known)
+		}
 	}
 	return time.Duration(max(next-now, 1)) * time.Millisecond
 }
