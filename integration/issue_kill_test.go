@@ -6,8 +6,10 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -201,25 +203,44 @@ func (p *pkiLab) issueThroughDeath(s killStep) {
 	p.waitIssues(signs)
 }
 
-// revokeThroughDeath revokes a certificate of the node that signs while a node dies. The
-// client repeats by itself; what it is told counts.
+// revokedTogether is how many are revoked at once, so that some share an entry.
+const revokedTogether = 4
+
+// revokeThroughDeath revokes certificates of the node that signs while a node dies, each by
+// a request of its own. The client repeats by itself; what it is told counts.
 func (p *pkiLab) revokeThroughDeath(s killStep) {
 	p.t.Helper()
 	dies, signs := p.victim(s)
-	p.waitIssues(signs)
-	cert := p.held[len(p.held)-1]
+	for range revokedTogether {
+		p.waitIssues(signs)
+	}
 	dies.at(s.point, fault.Kill, 0)
 	k := p.patientClient(3 * time.Second)
 	defer k.Close()
-	op, err := k.RevokeCertificates(ctx(p.t), wire.RevokeCertificates{Issuer: "corp", Serials: []string{cert.Serial}, Reason: lifecycle.KeyCompromise}, client.Wait(wire.Committed, 0))
-	if err != nil || !op.Has(wire.Committed) {
-		p.t.Fatalf("%s: revoke: %+v, %v", s.point, op, err)
+	var all sync.WaitGroup
+	certs, said, at := p.held[len(p.held)-revokedTogether:], make([]error, revokedTogether), make([]time.Time, revokedTogether)
+	for i, cert := range certs {
+		all.Go(func() {
+			op, err := k.RevokeCertificates(ctx(p.t), wire.RevokeCertificates{Issuer: "corp", Serials: []string{cert.Serial}, Reason: lifecycle.KeyCompromise}, client.Wait(wire.Committed, 0))
+			if at[i] = time.Now(); err == nil && !op.Has(wire.Committed) {
+				err = fmt.Errorf("answered %+v", op)
+			}
+			said[i] = err
+		})
 	}
-	p.revoked[cert.Serial] = revokedCert{cert.IssuerKID, time.Now()}
+	all.Wait()
+	if err := errors.Join(said...); err != nil {
+		p.t.Fatalf("%s: revoke: %v", s.point, err)
+	}
+	for i, cert := range certs {
+		p.revoked[cert.Serial] = revokedCert{cert.IssuerKID, at[i]}
+	}
 	p.dies(dies, s.point)
 	p.back(dies)
-	p.onAllLists(cert.Serial, cert.IssuerKID)
-	p.t.Logf("%s killed at %s: %s is on the CRL of every node", dies.name, s.point, cert.Serial)
+	for _, cert := range certs {
+		p.onAllLists(cert.Serial, cert.IssuerKID)
+	}
+	p.t.Logf("%s killed at %s: %d certificates are on the CRL of every node", dies.name, s.point, len(certs))
 }
 
 // onAllLists waits until every node serves a CRL that has the serial.
