@@ -78,8 +78,9 @@ type Import struct {
 }
 
 // ImportCACert takes the CA certificate of an instance of an external issuer in, as the
-// CA above made it.
-func (s *Service) ImportCACert(ctx context.Context, req Request, name string, der []byte) (in Import, err error) {
+// CA above made it, with those above it as far as they are brought along. The order of the
+// certificates does not count.
+func (s *Service) ImportCACert(ctx context.Context, req Request, name string, ders [][]byte) (in Import, err error) {
 	in.Result, err = s.change(ctx, req, access.IssuerEdit, lifecycle.KeyID(name), func(v *state.View) (command.Body, []command.RowRef, error) {
 		is := v.Issuer(lifecycle.KeyID(name))
 		if is == nil {
@@ -88,7 +89,7 @@ func (s *Service) ImportCACert(ctx context.Context, req Request, name string, de
 		if is.Kind != lifecycle.ExternalIssuer {
 			return nil, nil, refuse("invalid", "", "the CA certificates of %s are made here: it is of kind %s", name, is.Kind)
 		}
-		i, err := instanceOf(v, is.Name, der)
+		i, der, others, err := instanceOf(v, is.Name, ders)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -97,8 +98,19 @@ func (s *Service) ImportCACert(ctx context.Context, req Request, name string, de
 		if err != nil {
 			return nil, nil, refuse("invalid", asAsked(v, is.Name, i), "%v", err)
 		}
-		in.Change = &command.BindCACert{Issuer: is.Name, Version: i.Version, Node: i.Node, DER: der, Subject: cert.Subject.CommonName}
-		return in.Change, []command.RowRef{state.RefIssuer(is)}, nil
+		body := &command.BindCACert{Issuer: is.Name, Version: i.Version, Node: i.Node, DER: der, Subject: cert.Subject.CommonName}
+		above, err := pki.Above(cert, others, s.Now())
+		if err != nil {
+			return nil, nil, refuse("invalid", "chancery issuer import "+name+" takes the CA certificate alone, too", "%v", err)
+		}
+		for _, c := range above {
+			body.Above = append(body.Above, c.Raw)
+		}
+		if n := len(above); n > 0 && !pki.SelfIssued(above[n-1]) {
+			in.Notes = append(in.Notes, fmt.Sprintf("the root is not among the certificates: they end below %s", above[n-1].Issuer))
+		}
+		in.Change = body
+		return body, []command.RowRef{state.RefIssuer(is)}, nil
 	})
 	return in, err
 }
@@ -112,20 +124,39 @@ func asAsked(v *state.View, issuer lifecycle.KeyID, i *lifecycle.Instance) strin
 	return fmt.Sprintf("have the request of chancery issuer csr %s --node %s signed with the extensions it asks for (openssl x509 -req -copy_extensions copyall); or change what is asked for: chancery issuer set %s", issuer, node, issuer)
 }
 
-// instanceOf finds the instance whose public key a certificate has.
-func instanceOf(v *state.View, issuer lifecycle.KeyID, der []byte) (*lifecycle.Instance, error) {
-	facts, err := lifecycle.ReadCertificate(der)
-	if err != nil {
-		return nil, refuse("invalid", "send one certificate, DER", "%v", err)
+// instanceOf finds the certificate that is for a public key of the issuer, and the
+// instance with that key.
+func instanceOf(v *state.View, issuer lifecycle.KeyID, ders [][]byte) (found *lifecycle.Instance, der []byte, others []*x509.Certificate, err error) {
+	for _, d := range ders {
+		cert, err := x509.ParseCertificate(d)
+		if err != nil {
+			return nil, nil, nil, refuse("invalid", "openssl x509 -in FILE -noout -text", "read a certificate: %v", err)
+		}
+		i := instanceWith(v, issuer, cert.RawSubjectPublicKeyInfo)
+		switch {
+		case i == nil:
+			others = append(others, cert)
+		case found != nil:
+			return nil, nil, nil, refuse("invalid", "import one after the other", "two of the certificates are for public keys of issuer %s", issuer)
+		default:
+			found, der = i, d
+		}
 	}
+	if found == nil {
+		return nil, nil, nil, refuse(string(state.InstanceNotFound), "chancery issuer csr "+string(issuer), "the certificate is for no public key of issuer %s", issuer)
+	}
+	return found, der, others, nil
+}
+
+func instanceWith(v *state.View, issuer lifecycle.KeyID, spki []byte) *lifecycle.Instance {
 	for _, ver := range v.Versions(issuer) {
 		for _, i := range v.Instances(issuer, ver.Number) {
-			if bytes.Equal(i.SPKI, facts.SPKI) {
-				return i, nil
+			if bytes.Equal(i.SPKI, spki) {
+				return i
 			}
 		}
 	}
-	return nil, refuse(string(state.InstanceNotFound), "chancery issuer csr "+string(issuer), "the certificate is for no public key of issuer %s", issuer)
+	return nil
 }
 
 // SetProfile adds a profile or replaces the one of its name; DropProfile ends it.

@@ -15,6 +15,7 @@
 package issuing
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/x509"
@@ -177,10 +178,14 @@ func (o *Office) ca(v *state.View, row *lifecycle.CACert) (*pki.CA, error) {
 		return nil, fmt.Errorf("read the CA certificate of %s: %w", row.KID, err)
 	}
 	var chain []*x509.Certificate
-	for _, above := range Chain(v, row)[1:] {
-		c, err := x509.ParseCertificate(above.DER)
+	below, root := Path(Chain(v, row))
+	for _, der := range append(below, root)[1:] {
+		if der == nil {
+			continue // an external issuer's root is elsewhere
+		}
+		c, err := x509.ParseCertificate(der)
 		if err != nil {
-			return nil, fmt.Errorf("read the CA certificate of %s: %w", above.KID, err)
+			return nil, fmt.Errorf("read a CA certificate above %s: %w", row.KID, err)
 		}
 		chain = append(chain, c)
 	}
@@ -226,6 +231,22 @@ func Chain(v *state.View, row *lifecycle.CACert) []*lifecycle.CACert {
 		chain = append(chain, above)
 	}
 	return chain
+}
+
+// Path is what a verifier needs of a chain: the CA certificates that servers send, the
+// issuer's own first, and the root that the verifier itself has to have; nil when that is
+// elsewhere and was not brought along.
+func Path(chain []*lifecycle.CACert) (below [][]byte, root []byte) {
+	var ders [][]byte
+	for _, row := range chain {
+		ders = append(ders, row.DER)
+	}
+	ders = append(ders, chain[len(chain)-1].Above...)
+	top := ders[len(ders)-1]
+	if c, err := lifecycle.ReadCertificate(top); err == nil && bytes.Equal(c.Issuer, c.Subject) {
+		return ders[:len(ders)-1], top
+	}
+	return ders, nil
 }
 
 func (o *Office) now() lifecycle.Instant { return lifecycle.Instant(o.Clock().UnixMilli()) }

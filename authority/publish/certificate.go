@@ -1,7 +1,9 @@
 package publish
 
 import (
+	"bytes"
 	"fmt"
+	"slices"
 
 	"github.com/chancery-project/chancery/fsm/lifecycle"
 	"github.com/chancery-project/chancery/fsm/state"
@@ -50,17 +52,31 @@ func CertificateStatus(view *state.View, serial lifecycle.Serial, now lifecycle.
 	return out, nil
 }
 
-// Chain lists the CA certificates of an issuer's instances that are neither revoked nor
-// ended, in DER. Of an instance that was distrusted there is none.
+// Believed reports whether a CA certificate is neither revoked nor ended, and its instance
+// not distrusted.
+func Believed(view *state.View, c *lifecycle.CACert, now lifecycle.Instant) bool {
+	v, i := view.Version(c.Issuer, c.Version), view.Instance(c.Issuer, c.Version, c.Node)
+	return v != nil && i != nil && i.InTrustSet(v) && c.Revocation == nil && now <= c.NotAfter
+}
+
+// Chain lists the CA certificates of an issuer's instances that are believed, in DER, and
+// behind them those between an external issuer and its root, as far as they are known.
 func Chain(view *state.View, issuer lifecycle.KeyID, now lifecycle.Instant) (ders [][]byte) {
+	var between [][]byte
 	for _, c := range view.CACerts(issuer) {
-		v, i := view.Version(c.Issuer, c.Version), view.Instance(c.Issuer, c.Version, c.Node)
-		if v == nil || i == nil || !i.InTrustSet(v) || c.Revocation != nil || now > c.NotAfter {
+		if !Believed(view, c, now) {
 			continue
 		}
 		ders = append(ders, c.DER)
+		for _, above := range c.Above {
+			facts, err := lifecycle.ReadCertificate(above)
+			root := err != nil || bytes.Equal(facts.Issuer, facts.Subject)
+			if !root && !slices.ContainsFunc(between, func(b []byte) bool { return bytes.Equal(b, above) }) {
+				between = append(between, above)
+			}
+		}
 	}
-	return ders
+	return append(ders, between...)
 }
 
 // Roots lists the certificates of this cluster's roots, in DER. What an external CA

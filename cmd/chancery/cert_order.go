@@ -170,14 +170,25 @@ func (s *session) keepCertificate(c *wire.IssuedCertificate) error {
 	if err := s.writeIssued(s.String("out"), c); err != nil {
 		return err
 	}
-	return s.show(issuedView(c))
+	if err := s.show(issuedView(c)); err != nil {
+		return err
+	}
+	return s.rootless(c)
+}
+
+// rootless says that --root-out was not written: nobody is to load an empty file.
+func (s *session) rootless(c *wire.IssuedCertificate) error {
+	if s.String("root-out") == "" || c.RootPEM != "" {
+		return nil
+	}
+	return fmt.Errorf("the certificate is issued, and --root-out is not written: the root above %s is elsewhere: chancery issuer show %s --roots FILE says where", c.Issuer, c.Issuer)
 }
 
 // writeIssued writes the certificate with its chain into out, "" for nowhere, and the
 // root where --root-out says.
 func (s *session) writeIssued(out string, c *wire.IssuedCertificate) error {
 	for _, f := range []struct{ name, text string }{{s.String("root-out"), c.RootPEM}, {out, c.PEM + c.ChainPEM}} {
-		if f.name == "" {
+		if f.name == "" || f.text == "" {
 			continue
 		}
 		if err := s.replace(f.name, []byte(f.text)); err != nil {

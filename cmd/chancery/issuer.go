@@ -31,7 +31,7 @@ func issuerCommand() *cli.Command {
 			&cli.StringFlag{Name: "roots", Usage: "write the roots, what verifiers load, to this file (PEM)"}),
 		issuerCSRCommand(),
 		changing("import", "NAME", "bring a CA certificate that a CA elsewhere made", importCACert, append(governedFlags(), whyFlag(),
-			&cli.StringFlag{Name: "file", Aliases: []string{"f"}, Usage: "the CA certificate (PEM), - for stdin"})...),
+			&cli.StringFlag{Name: "file", Aliases: []string{"f"}, Usage: "the CA certificate (PEM), - for stdin; those above it may stand in the same file, the root too"})...),
 		looking("affected", "NAME", "what has to be issued again when one node's instance is gone", listAffected, append(pageFlags(),
 			&cli.StringFlag{Name: "node", Usage: "whose instance"})...),
 	)
@@ -159,8 +159,15 @@ func showIssuer(s *session) error {
 		return err
 	}
 	if f := s.String("roots"); f != "" {
-		if is.RootsPEM == "" {
-			return fmt.Errorf("issuer %s has no CA certificate yet: try again in a moment", is.Name)
+		switch {
+		case is.RootsPEM == "" && is.RootElsewhere != "":
+			return fmt.Errorf("the root above issuer %s is %s, a CA elsewhere, and this cluster does not have its certificate: get it from whoever runs that CA; chancery issuer import %s with the CA certificate and those above it keeps it here too", is.Name, is.RootElsewhere, is.Name)
+		case is.RootsPEM == "" && is.Kind == lifecycle.ExternalIssuer:
+			return fmt.Errorf("issuer %s has no CA certificate that is believed: chancery issuer csr %s, then import", is.Name, is.Name)
+		case is.RootsPEM == "":
+			return fmt.Errorf("issuer %s has no CA certificate that is believed: a new one gets it in a moment, chancery status says what is in the way", is.Name)
+		case is.RootElsewhere != "":
+			s.notef("not among them: %s, a CA elsewhere", is.RootElsewhere)
 		}
 		if err := s.write(f, []byte(is.RootsPEM), 0o644); err != nil {
 			return err
@@ -170,6 +177,9 @@ func showIssuer(s *session) error {
 	v.pair("issuer", is.Name)
 	v.pair("kind", string(is.Kind))
 	v.pair("parent", orDash(is.Parent))
+	if is.RootElsewhere != "" {
+		v.pair("root", is.RootElsewhere+", elsewhere")
+	}
 	v.pair("algorithm", is.Alg)
 	v.pair("owner", is.Owner)
 	v.pair("business reason", is.Reason)
@@ -187,11 +197,14 @@ func showIssuer(s *session) error {
 	return s.show(v)
 }
 
+// maxImportBytes is a CA certificate and those above it, in PEM and with text around them.
+const maxImportBytes = 128 << 10
+
 func importCACert(s *session) error {
 	if s.String("file") == "" {
 		return usagef("chancery issuer import needs --file FILE")
 	}
-	b, err := s.read(s.String("file"), pki.MaxCSRBytes)
+	b, err := s.read(s.String("file"), maxImportBytes)
 	if err != nil {
 		return err
 	}

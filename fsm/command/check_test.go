@@ -155,6 +155,8 @@ func TestBytes(t *testing.T) {
 	bad(t, "a kid with loose bits", func(c *BindInstance) { c.KID = c.KID[:42] + "F" })
 	bad(t, "a kid with padding", func(c *BindInstance) { c.KID += "=" })
 	bad(t, "no CA certificate", func(c *JoinNode) { c.Node.CACert = nil })
+	bad(t, "a long chain", func(c *BindCACert) { c.Above = make([][]byte, MaxCertsAbove+1) })
+	bad(t, "a chain of garbage", func(c *BindCACert) { c.Above = [][]byte{{1}} })
 	bad(t, "a huge CA certificate", func(c *JoinNode) { c.Node.CACert = make([]byte, MaxCertBytes+1) })
 	bad(t, "a certificate hash in capitals", func(c *AddPrincipal) { c.Principal.Certs[0] = strings.ToUpper(c.Principal.Certs[0]) })
 	bad(t, "the reserved name", func(c *AddPrincipal) { c.Principal.Name = "system" })

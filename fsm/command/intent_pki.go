@@ -41,6 +41,10 @@ func (in *intentLines) caCertificate(c *BindCACert) {
 		in.text("serial", hex.EncodeToString(facts.Serial))
 		in.text("certificate-until", facts.NotAfter.String())
 	}
+	for _, der := range c.Above {
+		sum := sha256.Sum256(der)
+		in.text("above-sha256", hex.EncodeToString(sum[:]))
+	}
 }
 
 func (in *intentLines) profile(c *SetProfile) {

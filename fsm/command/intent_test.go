@@ -39,7 +39,10 @@ func approvable() []Body {
 			c.Terms.Names = []lifecycle.NameRule{{Requester: "web-*", DNS: []string{"*.a.test", "b.test"}, IPs: []string{"10.0.0.0/8"}, URIs: []string{"spiffe://a/*"}, Emails: []string{"*@a.test"}},
 				{Requester: "*", DNS: []string{"c.test"}, IPs: []string{"::/0"}, URIs: []string{"https://c.test"}, Emails: []string{"c@c.test"}}}
 			out = append(out, c)
-		case *BindCACert, *DropProfile:
+		case *BindCACert:
+			c.Above = [][]byte{exampleCertificate()}
+			out = append(out, c)
+		case *DropProfile:
 			out = append(out, c)
 		case *UpdateConsumer, *RetireConsumer, *WaiveConsumer, *ResumeVersion, *ActivateVersion, *ScheduleDestroy, *AddPrincipal, *RevokePrincipal, *SkipGate:
 			out = append(out, c)

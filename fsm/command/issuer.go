@@ -50,6 +50,10 @@ type BindCACert struct {
 	Node    lifecycle.NodeID `cbor:"3,keyasint"` // whose instance it is
 	DER     []byte           `cbor:"4,keyasint"`
 	Subject string           `cbor:"5,keyasint"` // common name in the certificate
+
+	// Above are the certificates above that of an external issuer, as far as they were
+	// brought along: nearest first, the root last.
+	Above [][]byte `cbor:"6,keyasint,omitempty"`
 }
 
 func (*BindCACert) Kind() Kind { return KindBindCACert }
@@ -60,6 +64,14 @@ func (c *BindCACert) Check() error {
 	}
 	if err := text("subject", c.Subject, true); err != nil {
 		return err
+	}
+	if len(c.Above) > MaxCertsAbove {
+		return fmt.Errorf("%d certificates above it: at most %d are allowed", len(c.Above), MaxCertsAbove)
+	}
+	for _, der := range c.Above {
+		if err := checkCertificate(der); err != nil {
+			return err
+		}
 	}
 	return checkCertificate(c.DER)
 }

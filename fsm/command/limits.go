@@ -16,6 +16,7 @@ const (
 	MaxLabelBytes    = 128     // one label name or value
 	MaxSPKIBytes     = 1024    // RSA-4096 needs 550
 	MaxCertBytes     = 8 << 10 // a CA certificate
+	MaxCertsAbove    = 4       // CA certificates above an imported one
 	MaxAttributes    = 32      // PKCS#11 attributes recorded per instance
 	MaxGrants        = 64      // roles of a principal
 	MaxSSHKeys       = 16      // SSH keys of a principal

@@ -165,6 +165,7 @@ type CACert struct {
 	NotAfter   Instant         `cbor:"11,keyasint"`
 	BoundAt    Instant         `cbor:"12,keyasint"`
 	Revocation *CertRevocation `cbor:"13,keyasint,omitempty"` // at the parent
+	Above      [][]byte        `cbor:"14,keyasint,omitempty"` // of an external issuer: those above it that were brought along, the root last
 }
 
 // Responder is the certificate by which one node answers OCSP requests for what one

@@ -3,6 +3,7 @@ package state
 import (
 	"bytes"
 	"fmt"
+	"slices"
 
 	"github.com/chancery-project/chancery/fsm/command"
 	"github.com/chancery-project/chancery/fsm/lifecycle"
@@ -94,7 +95,8 @@ func (x *tx) bindCACert(c *command.BindCACert) Outcome {
 	}
 	name, done := subject(c.Issuer, c.Version), accepted(c.Issuer, c.Version)
 	old := x.caCert(c.Issuer, c.Version, c.Node)
-	if old != nil && bytes.Equal(old.DER, c.DER) {
+	same := old != nil && bytes.Equal(old.DER, c.DER)
+	if same && slices.EqualFunc(old.Above, c.Above, bytes.Equal) {
 		return done // somebody did not hear the first answer
 	}
 	facts, err := lifecycle.ReadCertificate(c.DER)
@@ -109,11 +111,11 @@ func (x *tx) bindCACert(c *command.BindCACert) Outcome {
 		return refuse(CertificateExpired, name, "the certificate ended at %s", facts.NotAfter)
 	case old != nil && old.Revocation != nil:
 		return refuse(CertificateRevoked, name, "the CA certificate of this instance was revoked: make another version of the key")
-	case old != nil && facts.NotAfter <= old.NotAfter && !x.view().Forsaken(old):
+	case old != nil && facts.NotAfter <= old.NotAfter && !(same && is.Kind == lifecycle.ExternalIssuer) && !x.view().Forsaken(old):
 		return refuse(Invalid, name, "it has a CA certificate until %s, and this one ends at %s", old.NotAfter, facts.NotAfter)
 	}
 	row := &lifecycle.CACert{Issuer: c.Issuer, Version: c.Version, Node: c.Node, KID: i.KID, Subject: c.Subject, Serial: facts.Serial, DER: c.DER,
-		NotBefore: facts.NotBefore, NotAfter: facts.NotAfter, BoundAt: x.now()}
+		NotBefore: facts.NotBefore, NotAfter: facts.NotAfter, BoundAt: x.now(), Above: c.Above}
 	if o := x.signedBy(is, row, &facts); !o.OK() {
 		return o
 	}
@@ -144,6 +146,29 @@ func (x *tx) signedBy(is *lifecycle.Issuer, row *lifecycle.CACert, facts *lifecy
 			return refuse(CertificateRevoked, name, "the CA certificate %s is %s", serial, cert.State)
 		}
 		row.ParentKID = cert.IssuerKID
+	}
+	return x.above(is, row, facts)
+}
+
+// above follows the certificates that were brought along by their names. Those above our
+// own issuers are known here.
+func (x *tx) above(is *lifecycle.Issuer, row *lifecycle.CACert, facts *lifecycle.CertFacts) Outcome {
+	name := subject(row.Issuer, row.Version)
+	if len(row.Above) > 0 && is.Kind != lifecycle.ExternalIssuer {
+		return refuse(Invalid, name, "the certificates above it are known here")
+	}
+	below := facts.Issuer
+	for _, der := range row.Above {
+		c, err := lifecycle.ReadCertificate(der)
+		switch {
+		case err != nil:
+			return refuse(Invalid, name, "a certificate above it: %v", err)
+		case !bytes.Equal(c.Subject, below):
+			return refuse(Invalid, name, "the certificates above it are no chain: one has another subject than the one before names as its issuer")
+		case c.NotAfter <= x.clock:
+			return refuse(CertificateExpired, name, "a certificate above it ended at %s", c.NotAfter)
+		}
+		below = c.Issuer
 	}
 	return Outcome{}
 }

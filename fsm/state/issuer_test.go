@@ -86,6 +86,34 @@ func TestBindCACert(t *testing.T) {
 	p.no(state.CertificateRevoked, p.bindCA(1, 1))
 }
 
+// TestImportedChain: what stands above an external issuer's CA certificate may come later,
+// must follow from it by name, and is taken for no other kind of issuer.
+func TestImportedChain(t *testing.T) {
+	p := newPKI(t)
+	p.ok(newIssuer("ext", lifecycle.ExternalIssuer, "", p.nodes[0]))
+	p.use("ext", 1, p.nodes[0])
+	made := func(subject, issuer string, spki []byte) []byte {
+		return form{serial: p.serial(), issuer: issuer, subject: subject, spki: spki, from: p.now(), to: p.now().Add(lifecycle.Day)}.cert()
+	}
+	ca := made("Ext", "Policy", p.l.View().Instance("ext", 1, p.nodes[0]).SPKI)
+	policy, group := made("Policy", "Group", der(0x30, []byte("p"))), made("Group", "Group", der(0x30, []byte("g")))
+	imported := func(above ...[]byte) *command.BindCACert {
+		return &command.BindCACert{Issuer: "ext", Version: 1, Node: p.nodes[0], DER: ca, Subject: "Ext", Above: above}
+	}
+	p.no(state.Invalid, imported(group))
+	p.no(state.Invalid, imported(group, policy))
+	p.ok(imported())
+	p.ok(imported(policy, group))
+	if got := p.l.View().CACert("ext", 1, p.nodes[0]); len(got.Above) != 2 || !bytes.Equal(got.Above[1], group) {
+		t.Errorf("above it stand %d", len(got.Above))
+	}
+	own := p.bindCA(1, 0)
+	own.Above = [][]byte{made("root CA", "root CA", der(0x30, []byte("r")))}
+	p.no(state.Invalid, own)
+	p.pass(2 * lifecycle.Day)
+	p.no(state.CertificateExpired, imported(policy))
+}
+
 func mustRead(t *testing.T, der []byte) lifecycle.CertFacts {
 	t.Helper()
 	f, err := lifecycle.ReadCertificate(der)

@@ -93,17 +93,23 @@ func (c *call) issued(is *issuing.Issued) (any, error) {
 	w := wire.IssuedCertificate{Serial: is.Serial.String(), Node: nodeName(v, is.Node), Profile: is.Profile, PEM: pemOf(is.DER), Index: is.Index, RequestID: c.requestID,
 		NotBefore: wire.AsTime(cert.NotBefore), NotAfter: wire.AsTime(cert.NotAfter), Position: transport.Position(v.Position())}
 	w.RenewAfter = renewAfter(lifecycle.Instant(w.NotBefore), lifecycle.Instant(w.NotAfter))
-	for i, row := range is.Chain {
-		if i == 0 {
-			w.Issuer, w.IssuerKID = string(row.Issuer), row.KID
-		}
-		if row.ParentKID == row.KID {
-			w.RootPEM = pemOf(row.DER)
-		} else {
-			w.ChainPEM += pemOf(row.DER)
-		}
+	if len(is.Chain) > 0 {
+		w.Issuer, w.IssuerKID = string(is.Chain[0].Issuer), is.Chain[0].KID
+		w.ChainPEM, w.RootPEM = pathPEM(is.Chain)
 	}
 	return w, nil
+}
+
+// pathPEM is issuing.Path as text.
+func pathPEM(chain []*lifecycle.CACert) (below, root string) {
+	ders, top := issuing.Path(chain)
+	for _, der := range ders {
+		below += pemOf(der)
+	}
+	if top != nil {
+		root = pemOf(top)
+	}
+	return below, root
 }
 
 // renewAfter is two thirds into the life of a certificate.
@@ -253,9 +259,8 @@ func (c *call) showCertificate() (any, error) {
 		w.CRLURL, w.OCSPURL = first(cert.CRLDistributionPoints), first(cert.OCSPServer)
 	}
 	if ca := c.snap.CACertByKID(row.IssuerKID); ca != nil {
-		for _, above := range issuing.Chain(c.snap.View, ca) {
-			w.ChainPEM += pemOf(above.DER)
-		}
+		below, root := pathPEM(issuing.Chain(c.snap.View, ca))
+		w.ChainPEM = below + root
 	}
 	return w, nil
 }

@@ -1,13 +1,16 @@
 package api
 
 import (
+	"crypto/x509"
 	"encoding/hex"
 	"encoding/pem"
+	"slices"
 
 	"github.com/chancery-project/chancery/authority"
 	"github.com/chancery-project/chancery/authority/access"
 	"github.com/chancery-project/chancery/authority/issuing"
 	"github.com/chancery-project/chancery/authority/pki"
+	"github.com/chancery-project/chancery/authority/publish"
 	"github.com/chancery-project/chancery/fsm/command"
 	"github.com/chancery-project/chancery/fsm/lifecycle"
 	"github.com/chancery-project/chancery/fsm/state"
@@ -62,17 +65,38 @@ func (c *call) importCACert(in *wire.ImportCACert) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	block, _ := pem.Decode([]byte(in.Certificate))
-	if block == nil || block.Type != "CERTIFICATE" {
-		return nil, wire.Errorf(wire.Invalid, "certificate: send the CA certificate as PEM")
+	ders, err := certificatesOf(in.Certificate)
+	if err != nil {
+		return nil, err
 	}
 	req.Comment = in.Comment
-	r, err := c.Service.ImportCACert(c.r.Context(), req, c.name(), block.Bytes)
+	r, err := c.Service.ImportCACert(c.r.Context(), req, c.name(), ders)
 	answer, err := c.operation(asked{verb: "issuer import", kind: command.KindBindCACert, key: c.name(), body: r.Change, final: true}, r.Result, err)
 	if op, ok := answer.(*wire.Operation); ok {
 		op.Warnings = r.Notes
 	}
 	return answer, err
+}
+
+// certificatesOf reads certificates in PEM; text around them is passed by, as openssl does.
+func certificatesOf(text string) (ders [][]byte, err error) {
+	for rest := []byte(text); ; {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil {
+			break
+		}
+		if block.Type != "CERTIFICATE" {
+			return nil, wire.Errorf(wire.Invalid, "certificate: it holds a %.40s: send the CA certificate as PEM", block.Type)
+		}
+		ders = append(ders, block.Bytes)
+	}
+	switch n := len(ders); {
+	case n == 0:
+		return nil, wire.Errorf(wire.Invalid, "certificate: send the CA certificate as PEM")
+	case n > 1+command.MaxCertsAbove:
+		return nil, wire.Errorf(wire.Invalid, "certificate: %d of them: send the CA certificate and at most %d above it", n, command.MaxCertsAbove)
+	}
+	return ders, nil
 }
 
 func (c *call) requestCACert(in *wire.RequestCACert) (any, error) {
@@ -134,17 +158,33 @@ func (c *call) showIssuer() (any, error) {
 		return nil, err
 	}
 	w := c.issuerView(is)
+	c.addRoots(&w, is)
+	return w, nil
+}
+
+// addRoots fills in what verifiers of the issuer load: the roots above those of its CA
+// certificates that are believed. The root of an external issuer is here if it was
+// brought along; else it is said whose it is.
+func (c *call) addRoots(w *wire.Issuer, is *lifecycle.Issuer) {
 	seen := map[string]bool{}
-	for i, row := range c.snap.CACerts(is.Name) {
-		if i < len(w.Instances) {
-			chain := issuing.Chain(c.snap.View, row)
-			if top := chain[len(chain)-1]; !seen[top.KID] {
-				seen[top.KID] = true
-				w.RootsPEM += pemOf(top.DER)
-			}
+	add := func(to *string, text string) {
+		if !seen[text] {
+			seen[text] = true
+			*to += text
 		}
 	}
-	return w, nil
+	for _, row := range c.snap.CACerts(is.Name) {
+		chain := issuing.Chain(c.snap.View, row)
+		if slices.ContainsFunc(chain, func(row *lifecycle.CACert) bool { return !publish.Believed(c.snap.View, row, c.now()) }) {
+			continue
+		}
+		below, root := issuing.Path(chain)
+		if root != nil {
+			add(&w.RootsPEM, pemOf(root))
+		} else if top, err := x509.ParseCertificate(below[len(below)-1]); err == nil {
+			add(&w.RootElsewhere, top.Issuer.String())
+		}
+	}
 }
 
 func (c *call) issuerView(is *lifecycle.Issuer) wire.Issuer {

@@ -71,6 +71,10 @@ type Issuer struct {
 	Instances []IssuerInstance      `json:"instances"`
 	RootsPEM  string                `json:"roots_pem,omitempty"` // what verifiers load
 	Position  Position              `json:"position"`
+
+	// RootElsewhere is the subject of a root that verifiers need and that this cluster
+	// does not have: an external issuer's, which was not imported along.
+	RootElsewhere string `json:"root_elsewhere,omitempty"`
 }
 
 // IssuerInstance is one node's key pair of an issuer, and its CA certificate.
@@ -115,7 +119,7 @@ type CACertRequest struct {
 
 // ImportCACert brings the CA certificate of an external issuer's instance.
 type ImportCACert struct {
-	Certificate string `json:"certificate"`       // PEM
+	Certificate string `json:"certificate"`       // PEM; those above it may come along, the root too
 	Comment     string `json:"comment,omitempty"` // why, for those who have to approve it
 }
 
@@ -159,7 +163,7 @@ type IssuedCertificate struct {
 	Index       uint64   `json:"index"`
 	PEM         string   `json:"pem"`
 	ChainPEM    string   `json:"chain_pem"` // CA certificates below the root, what servers send
-	RootPEM     string   `json:"root_pem"`  // what verifiers load
+	RootPEM     string   `json:"root_pem"`  // what verifiers load; "" = an external issuer's, which is not known here
 	RequestID   string   `json:"request_id"`
 	RenewedFrom string   `json:"renewed_from,omitempty"`
 	Position    Position `json:"position"`
