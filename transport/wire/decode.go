@@ -114,7 +114,7 @@ func scan(b []byte) (s scanned) {
 		value  bool // in an object: a name was read, its value is due
 		names  nameSet
 	}
-	var stack []level
+	stack := make([]level, 0, MaxDepth)
 	for s.start < len(b) && strings.IndexByte(" \t\r\n", b[s.start]) >= 0 {
 		s.start++
 	}
@@ -195,6 +195,9 @@ type nameSet struct {
 
 const manyNames = 32
 
+// someNames do for most objects.
+const someNames = 16
+
 // add reports whether the name was there already.
 func (n *nameSet) add(name []byte) bool {
 	if n.many != nil {
@@ -206,6 +209,9 @@ func (n *nameSet) add(name []byte) bool {
 		if bytes.Equal(f, name) {
 			return true
 		}
+	}
+	if n.few == nil {
+		n.few = make([][]byte, 0, someNames)
 	}
 	if n.few = append(n.few, name); len(n.few) == manyNames {
 		n.many = make(map[string]bool, 2*manyNames)

@@ -140,3 +140,30 @@ func FuzzDecode(f *testing.F) {
 		}
 	})
 }
+
+// BenchmarkDecode reads the body of a change: some twenty names in two objects.
+func BenchmarkDecode(b *testing.B) {
+	body, err := json.Marshal(SetPolicy{Policy: lifecycle.DefaultPolicy(lifecycle.ForArtifact, lifecycle.ES256)})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := Decode(bytes.NewReader(body), MaxAdminBytes, new(SetPolicy)); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkScan(b *testing.B) {
+	body, err := json.Marshal(SetPolicy{Policy: lifecycle.DefaultPolicy(lifecycle.ForArtifact, lifecycle.ES256)})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if scan(body).tooDeep {
+			b.Fatal("too deep")
+		}
+	}
+}
