@@ -17,13 +17,26 @@ type place struct {
 	null   bool
 }
 
-// kept is an answer in the cache.
+// placeOf is where what a request asks for is kept; false when it asks for several
+// certificates, or for a serial that is nobody's.
+func placeOf(kid string, q *Request) (place, bool) {
+	serial, ours := lifecycle.SerialOf(q.IDs[0].Serial)
+	return place{kid, serial, q.IDs[0].Hash, q.IDs[0].null}, ours && len(q.IDs) == 1
+}
+
+// kept is an answer in the cache, or only how a certificate stands: answers to a nonce
+// are not kept, but the next one needs no row for as long as nothing moved.
 type kept struct {
-	*Answer
+	*Answer  // nil = none
 	standing Standing
 	renewAt  time.Time     // half its life: one asker makes a new one, the others get this
 	renewing atomic.Bool   // by somebody, now
 	index    atomic.Uint64 // the newest state that is known to say the same
+}
+
+// answers reports whether there is an answer that has not ended. A nil kept has none.
+func (k *kept) answers(now time.Time) bool {
+	return k != nil && k.Answer != nil && now.Before(k.NextUpdate)
 }
 
 const (
@@ -57,7 +70,7 @@ func (c *cache) put(p place, k *kept) {
 		s.kept = make(map[place]*kept)
 	}
 	old, has := s.kept[p]
-	if has && old.index.Load() > k.index.Load() {
+	if has && old.index.Load() > k.index.Load() && (old.Answer != nil || k.Answer == nil) {
 		return
 	}
 	if !has && len(s.kept) >= shardMax {
@@ -67,6 +80,16 @@ func (c *cache) put(p place, k *kept) {
 		}
 	}
 	s.kept[p] = k
+}
+
+// note keeps only how the certificate of an answer stands, unless more is kept already.
+func (c *cache) note(p place, from *kept) {
+	if c.get(p) != nil {
+		return // most of the time, and without the lock of a writer
+	}
+	k := &kept{standing: from.standing}
+	k.index.Store(from.index.Load())
+	c.put(p, k)
 }
 
 // drop forgets an answer, unless another one took its place.

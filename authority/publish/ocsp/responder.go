@@ -22,7 +22,8 @@ type Source interface {
 	// when it has none yet.
 	Delegate(kid string) *Delegate
 	// Look tells how certificates of one instance stand in one state; out is as long as
-	// serials. An error says that the state cannot be read, not that a serial is unknown.
+	// serials, and without any only the Basis is wanted. An error says that the state
+	// cannot be read, not that a serial is unknown.
 	Look(ctx context.Context, kid string, serials []lifecycle.Serial, out []Standing) (Basis, error)
 	// Moved is the index of the newest published entry that put a certificate of an
 	// instance on the CRL or took one off; 0 = none did. It takes no lock.
@@ -123,14 +124,16 @@ func (r *Responder) Respond(ctx context.Context, der []byte) *Answer {
 		r.Counters.Unauthorized.Add(1)
 		return unauthorized
 	}
-	serial, ours := lifecycle.SerialOf(q.IDs[0].Serial)
-	if q.Nonce != nil || len(q.IDs) > 1 || !ours {
-		a, _ := r.sign(ctx, kid, q)
+	p, one := placeOf(kid, q)
+	if q.Nonce != nil || !one {
+		a, made := r.sign(ctx, kid, q)
+		if one && made != nil && made.standing.Status != Unknown {
+			r.cache.note(p, made)
+		}
 		return r.orLater(a)
 	}
-	p := place{kid, serial, q.IDs[0].Hash, q.IDs[0].null}
 	now, k := r.Clock(), r.cache.get(p)
-	if k != nil && r.stands(ctx, p, k) && now.Before(k.NextUpdate) && (now.Before(k.renewAt) || !k.renewing.CompareAndSwap(false, true)) {
+	if k.answers(now) && r.stands(ctx, p, k) && (now.Before(k.renewAt) || !k.renewing.CompareAndSwap(false, true)) {
 		r.Counters.Cached.Add(1)
 		return k.Answer
 	}
@@ -180,7 +183,7 @@ func (r *Responder) renew(ctx context.Context, p place, k *kept, q *Request) *An
 	if k != nil {
 		k.renewing.Store(false) // the next asker tries again
 	}
-	if k = r.cache.get(p); k != nil && r.stands(ctx, p, k) && r.Clock().Before(k.NextUpdate) {
+	if k = r.cache.get(p); k.answers(r.Clock()) && r.stands(ctx, p, k) {
 		r.Counters.Cached.Add(1)
 		return k.Answer
 	}
@@ -245,7 +248,7 @@ func (r *Responder) attempt(ctx context.Context, kid string, q *Request) (*kept,
 	for i := range q.IDs {
 		serials[i], _ = lifecycle.SerialOf(q.IDs[i].Serial) // the zero serial is nobody's
 	}
-	basis, err := r.Source.Look(ctx, kid, serials, standings)
+	basis, err := r.look(ctx, kid, q, serials, standings)
 	if err != nil {
 		return nil, err
 	}
@@ -276,6 +279,25 @@ func (r *Responder) attempt(ctx context.Context, kid string, q *Request) (*kept,
 	k := &kept{Answer: finished(body, c, known), standing: standings[0]}
 	k.index.Store(index)
 	return k, nil
+}
+
+// look is the Source's Look, but reads no certificate whose standing is kept and still
+// what the newest state says. What is kept is looked at after the Basis was taken: like a
+// row that is read, a standing may be newer than its Basis and never older.
+func (r *Responder) look(ctx context.Context, kid string, q *Request, serials []lifecycle.Serial, out []Standing) (Basis, error) {
+	if p, one := placeOf(kid, q); one {
+		if k := r.cache.get(p); k != nil {
+			basis, err := r.Source.Look(ctx, kid, nil, nil)
+			if err != nil {
+				return basis, err
+			}
+			if r.stands(ctx, p, k) {
+				out[0] = k.standing
+				return basis, nil
+			}
+		}
+	}
+	return r.Source.Look(ctx, kid, serials, out)
 }
 
 // overtaken returns errOvertaken when one of the certificates no longer stands as it did

@@ -25,6 +25,7 @@ type Source struct {
 	age       time.Duration
 	valid     time.Duration
 	looks     int
+	rows      int
 	looking   func()
 	clock     func() time.Time
 }
@@ -101,6 +102,13 @@ func (s *Source) Looks() int {
 	return s.looks
 }
 
+// Rows is how often a certificate's standing was read.
+func (s *Source) Rows() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.rows
+}
+
 // OnLook has f called by the next Look, after it read the state.
 func (s *Source) OnLook(f func()) {
 	s.mu.Lock()
@@ -121,7 +129,7 @@ func (s *Source) Delegate(kid string) *ocsp.Delegate {
 // Look implements ocsp.Source.
 func (s *Source) Look(_ context.Context, _ string, serials []lifecycle.Serial, out []ocsp.Standing) (ocsp.Basis, error) {
 	s.mu.Lock()
-	s.looks++
+	s.looks, s.rows = s.looks+1, s.rows+len(serials)
 	for i, serial := range serials {
 		out[i] = s.standings[serial]
 	}
