@@ -28,9 +28,10 @@ var purePackages = []struct {
 	}},
 	{folder: "fsm/state", also: []string{
 		modulePath + "/fsm/lifecycle", modulePath + "/fsm/command", modulePath + "/fsm/sshsig",
-		"golang.org/x/mod/sumdb/tlog",                // RFC 6962 hashes
-		"github.com/hashicorp/go-immutable-radix/v2", // the hot tables, persistent and ordered
+		modulePath + "/fsm/tree",      // the hot tables, persistent and ordered
+		"golang.org/x/mod/sumdb/tlog", // RFC 6962 hashes
 	}},
+	{folder: "fsm/tree"},
 	{folder: "fsm/sshsig", also: []string{
 		"crypto/ecdsa", "crypto/ed25519", "crypto/elliptic", "crypto/sha512", // verification only, see drawsRandomness
 		"math/big",

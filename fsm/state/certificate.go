@@ -147,7 +147,7 @@ func (x *tx) followCertificate(c *lifecycle.Certificate) {
 	switch c.Profile {
 	case lifecycle.ProfileCA:
 		var found *lifecycle.CACert
-		ascend(x.hot.Root(), TableCACerts, "", func(ca *lifecycle.CACert) bool {
+		ascend(x.hot.freeze(), TableCACerts, "", func(ca *lifecycle.CACert) bool {
 			if string(ca.Serial) == serialKey(c.Serial) {
 				found = ca
 			}
@@ -159,7 +159,7 @@ func (x *tx) followCertificate(c *lifecycle.Certificate) {
 			put(x, TableCACerts, instanceKey(row.Issuer, row.Version, row.Node), &row)
 		}
 	case lifecycle.ProfileOCSP:
-		for _, r := range list[lifecycle.Responder](x.hot.Root(), TableResponders, c.IssuerKID+"\x00") {
+		for _, r := range list[lifecycle.Responder](x.hot.freeze(), TableResponders, c.IssuerKID+"\x00") {
 			if r.Serial == c.Serial && c.Revocation != nil {
 				x.drop(TableResponders, responderKey(r.IssuerKID, r.Node))
 			}

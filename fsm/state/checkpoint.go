@@ -48,7 +48,7 @@ func (x *tx) recordCheckpoint(c *command.RecordCheckpoint) Outcome {
 // majority checks that the nodes are distinct voters and more than half of them all.
 func (x *tx) majority(nodes []lifecycle.NodeID, what string) Outcome {
 	voters := 0
-	ascend(x.hot.Root(), TableNodes, "", func(n *lifecycle.Node) bool {
+	ascend(x.hot.freeze(), TableNodes, "", func(n *lifecycle.Node) bool {
 		if n.Voter && n.Status != lifecycle.Removed {
 			voters++
 		}

@@ -40,7 +40,7 @@ func (x *tx) raiseFormat(c *command.RaiseFormat) Outcome {
 		return refuse(FormatRefused, "", "the format is %d and is never lowered", row.Format)
 	}
 	var old *lifecycle.Node
-	ascend(x.hot.Root(), TableNodes, "", func(n *lifecycle.Node) bool {
+	ascend(x.hot.freeze(), TableNodes, "", func(n *lifecycle.Node) bool {
 		if n.Voter && n.Status != lifecycle.Removed && n.MaxFormat < c.Format {
 			old = n
 		}

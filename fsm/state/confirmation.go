@@ -149,11 +149,11 @@ func (in *intake) makeRoom(c *lifecycle.Consumer, key lifecycle.KeyID) {
 	prefix := confirmationPrefix(c.Name, key)
 	n, known := in.rows[prefix]
 	if !known {
-		n = len(list[lifecycle.Confirmation](in.hot.Root(), TableConfirmations, prefix))
+		n = len(list[lifecycle.Confirmation](in.hot.freeze(), TableConfirmations, prefix))
 	}
 	for ; n >= c.MaxInstances(); n-- {
 		var silent *lifecycle.Confirmation
-		ascend(in.hot.Root(), TableConfirmations, prefix, func(r *lifecycle.Confirmation) bool {
+		ascend(in.hot.freeze(), TableConfirmations, prefix, func(r *lifecycle.Confirmation) bool {
 			if silent == nil || r.At < silent.At {
 				silent = r
 			}
@@ -179,7 +179,7 @@ func (in *intake) tally(c *lifecycle.Consumer, set uint64) *tallied {
 // loaded counts the instances that have the set and, of a required consumer, have
 // proven all of it that can be proven.
 func (in *intake) loaded(c *lifecycle.Consumer, f *setFacts) (n int) {
-	ascend(in.hot.Root(), TableConfirmations, confirmationPrefix(c.Name, f.set.Key), func(r *lifecycle.Confirmation) bool {
+	ascend(in.hot.freeze(), TableConfirmations, confirmationPrefix(c.Name, f.set.Key), func(r *lifecycle.Confirmation) bool {
 		if r.Standing(in.now()) && r.Digest == f.set.Digest && (c.Class != lifecycle.Required || contains(r.Proven, f.provable)) {
 			n++
 		}
@@ -259,7 +259,7 @@ func (x *tx) lapseConfirmations(c *command.LapseConfirmations) Outcome {
 
 // unlapsed counts the instances that nobody has found silent.
 func (x *tx) unlapsed(consumer string, key lifecycle.KeyID) (n int) {
-	ascend(x.hot.Root(), TableConfirmations, confirmationPrefix(consumer, key), func(r *lifecycle.Confirmation) bool {
+	ascend(x.hot.freeze(), TableConfirmations, confirmationPrefix(consumer, key), func(r *lifecycle.Confirmation) bool {
 		if r.LapsedAt == 0 {
 			n++
 		}

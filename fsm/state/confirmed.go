@@ -60,13 +60,13 @@ func (v *View) Confirmation(consumer string, key lifecycle.KeyID, instance strin
 
 // EachConfirmation calls fn for every confirmation until fn returns false.
 func (v *View) EachConfirmation(fn func(*lifecycle.Confirmation) bool) {
-	ascend(v.root.hot.Root(), TableConfirmations, "", fn)
+	ascend(v.root.hot, TableConfirmations, "", fn)
 }
 
 // ConfirmedBy counts the instances of c with a confirmation that stands at now, of
 // exactly the trust set with this digest, and says how many there must be.
 func (v *View) ConfirmedBy(c *lifecycle.Consumer, key lifecycle.KeyID, digest string, now lifecycle.Instant) (have, expect int) {
-	ascend(v.root.hot.Root(), TableConfirmations, confirmationPrefix(c.Name, key), func(r *lifecycle.Confirmation) bool {
+	ascend(v.root.hot, TableConfirmations, confirmationPrefix(c.Name, key), func(r *lifecycle.Confirmation) bool {
 		if r.Standing(now) && r.Digest == digest {
 			have++
 		}
@@ -169,7 +169,7 @@ func provable(v *lifecycle.Version, i *lifecycle.Instance, n *lifecycle.Node) bo
 func (v *View) standing(c *lifecycle.Consumer, key lifecycle.KeyID, gate lifecycle.Gate, version uint64, want gateKIDs, now lifecycle.Instant) Holdout {
 	h := Holdout{Consumer: c, Expect: c.Expect, Waiver: c.Waiver(key, version, gate, now)}
 	known, counts := false, false
-	ascend(v.root.hot.Root(), TableConfirmations, confirmationPrefix(c.Name, key), func(r *lifecycle.Confirmation) bool {
+	ascend(v.root.hot, TableConfirmations, confirmationPrefix(c.Name, key), func(r *lifecycle.Confirmation) bool {
 		known, h.LastAt = true, max(h.LastAt, r.At)
 		if !r.Standing(now) {
 			return true

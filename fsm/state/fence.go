@@ -44,7 +44,7 @@ func (x *tx) openFence(cause string, key lifecycle.KeyID, versions []uint64, sub
 // evictFences forgets a few settled fences that are past their time.
 func (x *tx) evictFences() {
 	var old []uint64
-	ascend(x.hot.Root(), TableFences, fenceSettled, func(f *lifecycle.Fence) bool {
+	ascend(x.hot.freeze(), TableFences, fenceSettled, func(f *lifecycle.Fence) bool {
 		if len(old) == evictPerEntry || f.SettledAt >= x.clock.Add(-FencesKept) {
 			return false
 		}

@@ -88,7 +88,7 @@ func (v *View) atWithdraw(k *lifecycle.Key, ver *lifecycle.Version, now lifecycl
 }
 
 // view reads what the entry has made of the state so far.
-func (x *tx) view() *View { return &View{root: &Root{hot: x.hot.Clone().CommitOnly()}} }
+func (x *tx) view() *View { return &View{root: &Root{hot: x.hot.freeze()}} }
 
 func (x *tx) gate(k *lifecycle.Key, v *lifecycle.Version, gate lifecycle.Gate) Gate {
 	return x.view().Gate(k, v, gate, x.clock)

@@ -15,8 +15,9 @@ type Grounds struct {
 }
 
 type ground struct {
-	key []byte // in the hot tree
-	row any    // a pointer; never nil
+	table Table
+	key   string
+	row   any // a pointer; never nil
 }
 
 // Grounds remembers rows that v handed out. Nil ones are left out: what is not there
@@ -25,7 +26,7 @@ func (v *View) Grounds(rows ...Row) Grounds {
 	g := Grounds{view: v, rows: make([]ground, 0, len(rows))}
 	for _, r := range rows {
 		if r.row != nil {
-			g.rows = append(g.rows, ground{hotKey(r.table, r.key), r.row})
+			g.rows = append(g.rows, ground{r.table, r.key, r.row})
 		}
 	}
 	return g
@@ -36,11 +37,11 @@ func (g *Grounds) Stand(v *View) bool {
 	if g.view == nil {
 		return false
 	}
-	if v.root.hot.Root() == g.view.root.hot.Root() {
+	if v.root.hot == g.view.root.hot {
 		return true // no hot row was written since
 	}
 	for i := range g.rows {
-		if row, ok := v.root.hot.Get(g.rows[i].key); !ok || row != g.rows[i].row {
+		if row, ok := v.root.hot.get(g.rows[i].table, g.rows[i].key); !ok || row != g.rows[i].row {
 			return false
 		}
 	}

@@ -74,7 +74,7 @@ func (x *tx) setIssuer(c *command.SetIssuer) Outcome {
 // deepest is the longest path length among the issuers under one, -1 when there is none.
 func (x *tx) deepest(parent lifecycle.KeyID) int {
 	longest := -1
-	ascend(x.hot.Root(), TableIssuers, "", func(i *lifecycle.Issuer) bool {
+	ascend(x.hot.freeze(), TableIssuers, "", func(i *lifecycle.Issuer) bool {
 		if i.Parent == parent {
 			longest = max(longest, i.PathLen)
 		}
@@ -176,7 +176,7 @@ func (x *tx) above(is *lifecycle.Issuer, row *lifecycle.CACert, facts *lifecycle
 // sameSubject finds another key's CA certificate with the same subject, nil when there
 // is none.
 func (x *tx) sameSubject(row *lifecycle.CACert, facts *lifecycle.CertFacts) (found *lifecycle.CACert) {
-	ascend(x.hot.Root(), TableCACerts, "", func(c *lifecycle.CACert) bool {
+	ascend(x.hot.freeze(), TableCACerts, "", func(c *lifecycle.CACert) bool {
 		theirs, err := lifecycle.ReadCertificate(c.DER)
 		if err == nil && c.KID != row.KID && bytes.Equal(theirs.Subject, facts.Subject) {
 			found = c

@@ -4,8 +4,6 @@ import (
 	"encoding/hex"
 	"fmt"
 
-	iradix "github.com/hashicorp/go-immutable-radix/v2"
-
 	"github.com/chancery-project/chancery/fsm/command"
 	"github.com/chancery-project/chancery/fsm/lifecycle"
 )
@@ -16,20 +14,20 @@ const MaxClockStep = lifecycle.Day
 
 // Root is one published state: immutable, shared by every reader.
 type Root struct {
-	hot  *iradix.Tree[any]
+	hot  *hot
 	Meta Meta
 }
 
 // Machine applies entries in index order. It belongs to one goroutine.
 type Machine struct {
-	hot  *iradix.Tree[any]
+	hot  *hot
 	meta Meta
 	edge edge    // of the lifecycle log
 	room changes // of the entry before
 }
 
 // NewMachine starts from an empty state.
-func NewMachine() *Machine { return &Machine{hot: iradix.New[any]()} }
+func NewMachine() *Machine { return &Machine{hot: new(hot)} }
 
 // LoadMachine decodes the hot tables and the meta row out of a transaction.
 func LoadMachine(r Reader) (*Machine, error) {
@@ -45,7 +43,7 @@ func LoadMachine(r Reader) (*Machine, error) {
 	if m.edge, err = loadEdge(r, meta.LogSize); err != nil {
 		return nil, fmt.Errorf("load the state: %w", err)
 	}
-	hot := m.hot.Txn()
+	rows := hotTx{base: m.hot}
 	for _, t := range Tables {
 		if !t.Hot() {
 			continue
@@ -56,14 +54,14 @@ func LoadMachine(r Reader) (*Machine, error) {
 				err = fmt.Errorf("load row %s/%q: %w", t, key, err)
 				return false
 			}
-			hot.Insert(hotKey(t, key), row)
+			rows.put(t, key, row)
 			return true
 		})
 		if err != nil {
 			return nil, err
 		}
 	}
-	m.hot = hot.Commit()
+	m.hot = rows.freeze()
 	return m, nil
 }
 
@@ -94,7 +92,7 @@ func (m *Machine) ApplyCommand(b Backend, index, term uint64, cmd *command.Comma
 	if index <= m.meta.Index {
 		panic(&Corruption{Index: index, Err: fmt.Errorf("entry %d was taken in already", m.meta.Index)})
 	}
-	x := &tx{cold: b, hot: m.hot.Txn(), clock: m.meta.Clock, index: index, term: term, head: &cmd.Header, hash: hex.EncodeToString(cmd.Digest[:]), changes: m.room.empty()}
+	x := &tx{cold: b, hot: hotTx{base: m.hot}, clock: m.meta.Clock, index: index, term: term, head: &cmd.Header, hash: hex.EncodeToString(cmd.Digest[:]), changes: m.room.empty()}
 	m.meta.Index = index
 	o := m.step(x, b, cmd)
 	m.room = x.changes
@@ -119,7 +117,7 @@ func (m *Machine) step(x *tx, b Backend, cmd *command.Command) Outcome {
 		return o
 	}
 	if !o.OK() {
-		refused := &tx{cold: x.cold, hot: m.hot.Txn(), clock: x.clock, index: x.index, head: x.head}
+		refused := &tx{cold: x.cold, hot: hotTx{base: m.hot}, clock: x.clock, index: x.index, head: x.head}
 		o.Index = x.index
 		refused.remember(cmd.Body.Kind(), o)
 		m.flush(refused, b)
@@ -352,7 +350,7 @@ func (m *Machine) flush(x *tx, b Backend) {
 		m.edge.append(b, m.meta.LogSize, record)
 		m.meta.LogSize++
 	}
-	m.hot = x.hot.Commit()
+	m.hot = x.hot.freeze()
 	if c := x.cluster(); c != nil {
 		m.meta.Epoch = c.Epoch
 	}
@@ -394,7 +392,7 @@ func RehearseApproved(v *View, cmd *command.Command) (Outcome, *lifecycle.Fence)
 func rehearse(v *View, cmd *command.Command, run func(*tx, *command.Command) Outcome) (Outcome, *lifecycle.Fence) {
 	m := &Machine{hot: v.root.hot, meta: v.root.Meta}
 	rows := &lazy{cold: v.cold}
-	x := &tx{cold: rows, hot: m.hot.Txn(), clock: m.meta.Clock, index: m.meta.Index + 1, head: &cmd.Header}
+	x := &tx{cold: rows, hot: hotTx{base: m.hot}, clock: m.meta.Clock, index: m.meta.Index + 1, head: &cmd.Header}
 	if o := m.admit(x, cmd); !o.OK() {
 		return o, nil
 	}

@@ -48,7 +48,7 @@ func (x *tx) joinNode(c *command.JoinNode) Outcome {
 		return refuse(FormatRefused, c.Node.Name, "the node's program knows format %d and the cluster is at %d: install the version that the members run", c.Node.MaxFormat, format)
 	}
 	members, taken := 0, false
-	ascend(x.hot.Root(), TableNodes, "", func(n *lifecycle.Node) bool {
+	ascend(x.hot.freeze(), TableNodes, "", func(n *lifecycle.Node) bool {
 		if n.Status != lifecycle.Removed {
 			members++
 			taken = taken || n.Name == c.Node.Name && n.ID != c.Node.ID
@@ -166,7 +166,7 @@ func (x *tx) loseInstances(n *lifecycle.Node, withHSM bool) {
 		detail += ", its HSM is gone"
 	}
 	var held []*lifecycle.Instance
-	ascend(x.hot.Root(), TableInstances, "", func(i *lifecycle.Instance) bool {
+	ascend(x.hot.freeze(), TableInstances, "", func(i *lifecycle.Instance) bool {
 		if i.Node == n.ID {
 			held = append(held, i)
 		}

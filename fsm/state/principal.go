@@ -82,7 +82,7 @@ func (x *tx) revokePrincipal(c *command.RevokePrincipal) Outcome {
 	x.dropCerts(old)
 	x.record(Leaf{Kind: "principal.revoked", Before: p.Name})
 	x.openFence("principal.revoked", "", nil, p.Name)
-	for _, t := range list[lifecycle.Token](x.hot.Root(), TableTokens, "") {
+	for _, t := range list[lifecycle.Token](x.hot.freeze(), TableTokens, "") {
 		if t.Principal == c.Name && t.RevokedAt == 0 {
 			x.endToken(t)
 		}
@@ -93,7 +93,7 @@ func (x *tx) revokePrincipal(c *command.RevokePrincipal) Outcome {
 // lastAdmin reports whether nobody else could administer the cluster.
 func (x *tx) lastAdmin(name string) bool {
 	others := false
-	ascend(x.hot.Root(), TablePrincipals, "", func(p *lifecycle.Principal) bool {
+	ascend(x.hot.freeze(), TablePrincipals, "", func(p *lifecycle.Principal) bool {
 		others = p.Name != name && p.RevokedAt == 0 && administers(p.Grants)
 		return !others
 	})

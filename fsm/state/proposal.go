@@ -110,7 +110,7 @@ func (x *tx) openProposal(c *command.OpenProposal) Outcome {
 // crowded refuses more open proposals than people can read.
 func (x *tx) crowded() Outcome {
 	all, own := 0, 0
-	ascend(x.hot.Root(), TableProposals, proposalWaits, func(p *lifecycle.Proposal) bool {
+	ascend(x.hot.freeze(), TableProposals, proposalWaits, func(p *lifecycle.Proposal) bool {
 		all++
 		if p.RequestedBy == x.head.Actor {
 			own++
@@ -126,7 +126,7 @@ func (x *tx) crowded() Outcome {
 // attempt carries the command out on a copy of the state that is thrown away.
 func (x *tx) attempt(p *lifecycle.Proposal, body command.Body) Outcome {
 	head := *x.head
-	y := &tx{cold: x.cold, hot: x.hot.Clone(), clock: x.clock, index: x.index, head: &head, hash: x.hash}
+	y := &tx{cold: x.cold, hot: hotTx{base: x.hot.freeze()}, clock: x.clock, index: x.index, head: &head, hash: x.hash}
 	return y.carryOut(p, body)
 }
 

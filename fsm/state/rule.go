@@ -58,7 +58,7 @@ func (x *tx) guardRevocation(c *command.RevokePrincipal) Outcome {
 		}
 	}
 	var o Outcome
-	ascend(x.hot.Root(), TableKeys, "", func(k *lifecycle.Key) bool {
+	ascend(x.hot.freeze(), TableKeys, "", func(k *lifecycle.Key) bool {
 		for i := 0; i < len(k.Policy.Approvals) && o.OK(); i++ {
 			o = refusal("the key "+string(k.ID)+"'s", &k.Policy.Approvals[i])
 		}
@@ -229,7 +229,7 @@ func (x *tx) checkSettings(old, now lifecycle.Settings) Outcome {
 
 // ruledKey finds a key with approval rules of its own, nil when there is none.
 func (x *tx) ruledKey() (found *lifecycle.Key) {
-	ascend(x.hot.Root(), TableKeys, "", func(k *lifecycle.Key) bool {
+	ascend(x.hot.freeze(), TableKeys, "", func(k *lifecycle.Key) bool {
 		if len(k.Policy.Approvals) > 0 {
 			found = k
 		}

@@ -101,7 +101,7 @@ func (v *View) Tallies(key lifecycle.KeyID) []*lifecycle.Tally {
 
 // EachTally calls fn for every tally until fn returns false.
 func (v *View) EachTally(fn func(*lifecycle.Tally) bool) {
-	ascend(v.root.hot.Root(), TableSigned, "", fn)
+	ascend(v.root.hot, TableSigned, "", fn)
 }
 
 // LedgerHead is how far a node's ledger is accounted for, nil when it has reported

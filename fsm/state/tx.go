@@ -4,8 +4,6 @@ import (
 	"slices"
 	"strings"
 
-	iradix "github.com/hashicorp/go-immutable-radix/v2"
-
 	"github.com/chancery-project/chancery/fsm/command"
 	"github.com/chancery-project/chancery/fsm/lifecycle"
 )
@@ -57,12 +55,12 @@ func (c changes) empty() changes {
 	return changes{c.writes[:0], c.slot, c.leaves[:0]}
 }
 
-// tx is one entry's work. Hot rows live in a persistent tree, so throwing the tx
+// tx is one entry's work. Hot rows live in persistent trees, so throwing the tx
 // away undoes everything: that is how a refused entry leaves no trace, and how a
 // trial-apply runs on a View that others are reading.
 type tx struct {
 	cold  Reader // tables that are not kept in memory
-	hot   *iradix.Txn[any]
+	hot   hotTx
 	clock lifecycle.Instant
 	index uint64
 	term  uint64 // of the log that the entry stands in, 0 = unknown
@@ -79,13 +77,8 @@ type tx struct {
 	proposalID  string                 // of the proposal that this entry executes
 }
 
-func hotKey(t Table, key string) []byte {
-	b := make([]byte, 0, len(t)+1+len(key))
-	return append(append(append(b, t...), 0), key...)
-}
-
 func get[T any](x *tx, t Table, key string) *T {
-	if v, ok := x.hot.Get(hotKey(t, key)); ok {
+	if v, ok := x.hot.get(t, key); ok {
 		return v.(*T)
 	}
 	return nil
@@ -94,13 +87,13 @@ func get[T any](x *tx, t Table, key string) *T {
 // put writes a row that must be a fresh copy: what get returned is shared.
 func put(x *tx, t Table, key string, row any) {
 	*revision(row) = x.index
-	old, existed := x.hot.Insert(hotKey(t, key), row)
+	old, existed := x.hot.put(t, key, row)
 	x.note(t, key, old, existed, row)
 }
 
 // drop deletes a hot row.
 func (x *tx) drop(t Table, key string) {
-	if old, existed := x.hot.Delete(hotKey(t, key)); existed {
+	if old, existed := x.hot.drop(t, key); existed {
 		x.note(t, key, old, true, nil)
 	}
 }
@@ -144,16 +137,6 @@ func (x *tx) begin(w write) *write {
 	return &x.writes[len(x.writes)-1]
 }
 
-// ascend calls fn for each hot row of a table whose key begins with prefix.
-func ascend[T any](root *iradix.Node[any], t Table, prefix string, fn func(*T) bool) {
-	root.WalkPrefix(hotKey(t, prefix), func(_ []byte, v any) bool { return !fn(v.(*T)) })
-}
-
-func list[T any](root *iradix.Node[any], t Table, prefix string) (out []*T) {
-	ascend(root, t, prefix, func(r *T) bool { out = append(out, r); return true })
-	return out
-}
-
 func (x *tx) key(id lifecycle.KeyID) *lifecycle.Key {
 	return get[lifecycle.Key](x, TableKeys, string(id))
 }
@@ -171,11 +154,11 @@ func (x *tx) node(id lifecycle.NodeID) *lifecycle.Node {
 }
 
 func (x *tx) versions(id lifecycle.KeyID) []*lifecycle.Version {
-	return list[lifecycle.Version](x.hot.Root(), TableVersions, string(id)+"\x00")
+	return list[lifecycle.Version](x.hot.freeze(), TableVersions, string(id)+"\x00")
 }
 
 func (x *tx) instances(id lifecycle.KeyID, n uint64) []*lifecycle.Instance {
-	return list[lifecycle.Instance](x.hot.Root(), TableInstances, instancePrefix(id, n))
+	return list[lifecycle.Instance](x.hot.freeze(), TableInstances, instancePrefix(id, n))
 }
 
 func (x *tx) cluster() *lifecycle.Cluster {
@@ -229,7 +212,7 @@ func (x *tx) record(l Leaf) {
 func (x *tx) conflicts(reads []command.RowRef) (string, bool) {
 	for _, r := range reads {
 		var rev uint64
-		if row, ok := x.hot.Get(hotKey(Table(r.Table), r.Key)); ok {
+		if row, ok := x.hot.get(Table(r.Table), r.Key); ok {
 			rev = *revision(row)
 		}
 		if rev != r.Rev {

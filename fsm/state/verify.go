@@ -20,11 +20,11 @@ func (r metaRow) Ascend(Table, string, func(key string, _ []byte) bool) {}
 // Row encodes a hot row as it stands in memory, nil when there is none, so that
 // it can be compared with the stored bytes.
 func (r *Root) Row(t Table, key string) []byte {
-	if row, ok := r.hot.Get(hotKey(t, key)); ok {
+	if row, ok := r.hot.get(t, key); ok {
 		return command.Marshal(row)
 	}
 	return nil
 }
 
 // Len is the number of hot rows in memory.
-func (r *Root) Len() int { return r.hot.Len() }
+func (r *Root) Len() int { return r.hot.rows() }

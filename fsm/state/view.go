@@ -38,15 +38,14 @@ func (v *View) Mark() Mark      { return v.root.Meta.Mark }
 func (v *View) Confirmed() Mark { return v.root.Meta.Confirmed }
 
 func viewGet[T any](v *View, t Table, key string) *T {
-	var place [160]byte // does for every row but those of the longest names
-	if row, ok := v.root.hot.Get(append(append(append(place[:0], t...), 0), key...)); ok {
+	if row, ok := v.root.hot.get(t, key); ok {
 		return row.(*T)
 	}
 	return nil
 }
 
 func viewList[T any](v *View, t Table, prefix string) []*T {
-	return list[T](v.root.hot.Root(), t, prefix)
+	return list[T](v.root.hot, t, prefix)
 }
 
 // Cluster is the row about the cluster, nil before genesis.
@@ -62,15 +61,7 @@ func (v *View) Key(id lifecycle.KeyID) *lifecycle.Key {
 // EachKey calls fn for every key in name order, beginning at from, until fn
 // returns false.
 func (v *View) EachKey(from lifecycle.KeyID, fn func(*lifecycle.Key) bool) {
-	it := v.root.hot.Root().Iterator()
-	it.SeekLowerBound(hotKey(TableKeys, string(from)))
-	prefix := string(hotKey(TableKeys, ""))
-	for {
-		name, row, ok := it.Next()
-		if !ok || !strings.HasPrefix(string(name), prefix) || !fn(row.(*lifecycle.Key)) {
-			return
-		}
-	}
+	ascendFrom(v.root.hot, TableKeys, "", string(from), fn)
 }
 
 // Version of a key, nil when there is none.
@@ -95,7 +86,7 @@ func (v *View) Instances(id lifecycle.KeyID, n uint64) []*lifecycle.Instance {
 
 // EachInstance calls fn for every instance of every key until fn returns false.
 func (v *View) EachInstance(fn func(*lifecycle.Instance) bool) {
-	ascend(v.root.hot.Root(), TableInstances, "", fn)
+	ascend(v.root.hot, TableInstances, "", fn)
 }
 
 // ByKID finds the instances whose kid begins with prefix: one for a whole kid,
@@ -177,15 +168,7 @@ func (v *View) Proposals() []*lifecycle.Proposal {
 // EndedProposals in id order, beginning at an id, until fn returns false. There may be
 // years of them.
 func (v *View) EndedProposals(from string, fn func(*lifecycle.Proposal) bool) {
-	it := v.root.hot.Root().Iterator()
-	it.SeekLowerBound(hotKey(TableProposals, proposalEnded+from))
-	prefix := string(hotKey(TableProposals, proposalEnded))
-	for {
-		name, row, ok := it.Next()
-		if !ok || !strings.HasPrefix(string(name), prefix) || !fn(row.(*lifecycle.Proposal)) {
-			return
-		}
-	}
+	ascendFrom(v.root.hot, TableProposals, proposalEnded, from, fn)
 }
 
 // RuleFor is the rule in force that asks approvals for the command, nil when none does.
@@ -199,7 +182,7 @@ func (v *View) Standing(p *lifecycle.Proposal) int { return v.tx().standing(p) }
 
 // tx reads the View as a handler would; nothing comes of what it writes.
 func (v *View) tx() *tx {
-	return &tx{hot: v.root.hot.Txn(), clock: v.root.Meta.Clock, index: v.root.Meta.Index, head: &command.Header{}}
+	return &tx{hot: hotTx{base: v.root.hot}, clock: v.root.Meta.Clock, index: v.root.Meta.Index, head: &command.Header{}}
 }
 
 // JoinToken by id, nil when there is none.

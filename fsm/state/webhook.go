@@ -14,7 +14,7 @@ func (v *View) Delivery(webhook string) *lifecycle.Delivery {
 // entry that made it. One that is gone loses its row, and so its place in the log.
 func (x *tx) keepDeliveries(hooks []lifecycle.Webhook) {
 	wanted := lifecycle.Settings{Webhooks: hooks}
-	for _, d := range list[lifecycle.Delivery](x.hot.Root(), TableDeliveries, "") {
+	for _, d := range list[lifecycle.Delivery](x.hot.freeze(), TableDeliveries, "") {
 		if wanted.Webhook(d.Webhook) == nil {
 			x.drop(TableDeliveries, d.Webhook)
 		}

@@ -2,21 +2,20 @@ package ledgertest
 
 import (
 	"bytes"
-	"strings"
-
-	iradix "github.com/hashicorp/go-immutable-radix/v2"
+	"maps"
 
 	"github.com/chancery-project/chancery/fsm/state"
+	"github.com/chancery-project/chancery/fsm/tree"
 )
 
-// Memory is a state.Backend in memory. Its rows live in a persistent tree, so a
-// Snapshot costs nothing and stays as it is while Memory changes.
+// Memory is a state.Backend in memory. Its rows live in persistent trees, so a
+// Snapshot costs next to nothing and stays as it is while Memory changes.
 type Memory struct {
-	rows *iradix.Txn[[]byte]
+	tables map[state.Table]tree.Tree[[]byte]
 }
 
 // NewMemory is an empty backend.
-func NewMemory() *Memory { return &Memory{rows: iradix.New[[]byte]().Txn()} }
+func NewMemory() *Memory { return &Memory{tables: map[state.Table]tree.Tree[[]byte]{}} }
 
 // Restore begins with the rows of a snapshot.
 func Restore(r state.Reader) *Memory {
@@ -30,51 +29,47 @@ func Restore(r state.Reader) *Memory {
 	return m
 }
 
-func rowKey(t state.Table, key string) []byte {
-	return append(append([]byte(t), 0), key...)
-}
-
 // Get implements state.Reader.
-func (m *Memory) Get(t state.Table, key string) []byte {
-	row, _ := m.rows.Get(rowKey(t, key))
-	return row
-}
+func (m *Memory) Get(t state.Table, key string) []byte { return pinned(m.tables).Get(t, key) }
 
 // Ascend implements state.Reader; fn may write.
 func (m *Memory) Ascend(t state.Table, from string, fn func(string, []byte) bool) {
-	m.Snapshot().Ascend(t, from, fn)
+	rows := m.tables[t]
+	m.tables[t] = rows.Fork()
+	rows.Ascend(from, fn)
 }
 
 // Put implements state.Backend; the row is copied.
 func (m *Memory) Put(t state.Table, key string, row []byte) {
-	m.rows.Insert(rowKey(t, key), bytes.Clone(row))
+	rows := m.tables[t]
+	rows.Put(key, bytes.Clone(row))
+	m.tables[t] = rows
 }
 
 // Delete implements state.Backend.
-func (m *Memory) Delete(t state.Table, key string) { m.rows.Delete(rowKey(t, key)) }
+func (m *Memory) Delete(t state.Table, key string) {
+	rows := m.tables[t]
+	rows.Delete(key)
+	m.tables[t] = rows
+}
 
 // Snapshot is everything as it stands now, for ever.
 func (m *Memory) Snapshot() state.Reader {
-	tree := m.rows.Commit()
-	m.rows = tree.Txn()
-	return pinned{tree}
+	was := maps.Clone(m.tables)
+	for t, rows := range was {
+		m.tables[t] = rows.Fork()
+	}
+	return pinned(was)
 }
 
-type pinned struct{ tree *iradix.Tree[[]byte] }
+// pinned are tables that nobody writes to any more.
+type pinned map[state.Table]tree.Tree[[]byte]
 
 func (p pinned) Get(t state.Table, key string) []byte {
-	row, _ := p.tree.Get(rowKey(t, key))
+	row, _ := p[t].Get(key)
 	return row
 }
 
 func (p pinned) Ascend(t state.Table, from string, fn func(string, []byte) bool) {
-	prefix := string(t) + "\x00"
-	it := p.tree.Root().Iterator()
-	it.SeekLowerBound(rowKey(t, from))
-	for {
-		key, row, ok := it.Next()
-		if !ok || !strings.HasPrefix(string(key), prefix) || !fn(string(key[len(prefix):]), row) {
-			return
-		}
-	}
+	p[t].Ascend(from, fn)
 }
