@@ -96,21 +96,31 @@ func (c *call) wanted() func(*state.Leaf) bool {
 	}
 }
 
-// page reads up to limit events from leaf first on; next is where to go on.
-func (c *call) eventPage(first uint64, limit, scan int) (items []wire.Event, next uint64, err error) {
-	want := c.wanted()
-	next = first
+// eventPart is a part of the log as events.
+type eventPart struct {
+	items []wire.Event
+	next  uint64 // leaf to go on from
+	open  string // id of the entry that goes on there; "" = the part ends with an entry
+}
+
+// eventPage reads up to limit events from leaf first on.
+func (c *call) eventPage(first uint64, limit, scan int) (p eventPart, err error) {
+	want, last := c.wanted(), uint64(0)
+	p.next = first
 	err = c.snap.Leaves(first, func(n uint64, l *state.Leaf, _ []byte) bool {
-		if len(items) == limit || n-first >= uint64(scan) {
+		if len(p.items) == limit || n-first >= uint64(scan) {
+			if l.Index == last {
+				p.open = wire.EventID(c.snap.Position().Epoch, last)
+			}
 			return false
 		}
-		next = n + 1
+		p.next, last = n+1, l.Index
 		if want(l) {
-			items = append(items, transport.Event(c.snap.View, l))
+			p.items = append(p.items, transport.Event(c.snap.View, l))
 		}
 		return true
 	})
-	return items, next, err
+	return p, err
 }
 
 func (c *call) poll(first uint64, hold time.Duration) (any, error) {
@@ -121,19 +131,19 @@ func (c *call) poll(first uint64, hold time.Duration) (any, error) {
 	deadline := time.NewTimer(hold)
 	defer deadline.Stop()
 	for {
-		items, next, err := c.eventPage(first, limit, maxHistoryScan)
+		part, err := c.eventPage(first, limit, maxHistoryScan)
 		if err != nil {
 			return nil, err
 		}
-		more := next < c.snap.Position().LogSize
-		if len(items) > 0 || more || hold == 0 || !c.nextState(deadline.C) {
+		more := part.next < c.snap.Position().LogSize
+		if len(part.items) > 0 || more || hold == 0 || !c.nextState(deadline.C) {
 			cursor := wire.Text("")
 			if more {
-				cursor = wire.Text(strconv.FormatUint(next, 10))
+				cursor = wire.Text(strconv.FormatUint(part.next, 10))
 			}
-			return listOf(c, items, cursor), nil
+			return listOf(c, part.items, cursor), nil
 		}
-		first = next
+		first = part.next
 	}
 }
 
@@ -177,14 +187,14 @@ func (c *call) stream(first uint64) error {
 		return nil //nolint:nilerr // the reader has gone
 	}
 	for {
-		items, next, err := c.eventPage(first, eventBatch, eventBatch)
+		part, err := c.eventPage(first, eventBatch, eventBatch)
 		if err != nil {
 			return fmt.Errorf("read the lifecycle log: %w", err)
 		}
-		if err := out.events(items); err != nil {
+		if err := out.events(part); err != nil {
 			return nil //nolint:nilerr // the reader has gone
 		}
-		if first = next; first < c.snap.Position().LogSize {
+		if first = part.next; first < c.snap.Position().LogSize {
 			continue
 		}
 		beat := time.NewTimer(heartbeat)
@@ -233,19 +243,21 @@ type eventWriter struct {
 	buf     bytes.Buffer
 }
 
-func (e *eventWriter) events(items []wire.Event) error {
-	if len(items) == 0 {
+func (e *eventWriter) events(p eventPart) error {
+	if len(p.items) == 0 {
 		return nil
 	}
 	e.buf.Reset()
-	for i, ev := range items {
+	for i, ev := range p.items {
 		data, err := json.Marshal(ev)
 		if err != nil {
 			return err
 		}
-		if i+1 < len(items) && items[i+1].ID != ev.ID {
-			fmt.Fprintf(&e.buf, "id: %s\n", ev.ID)
-		} else if i+1 == len(items) {
+		after := p.open
+		if i+1 < len(p.items) {
+			after = p.items[i+1].ID
+		}
+		if after != ev.ID {
 			fmt.Fprintf(&e.buf, "id: %s\n", ev.ID)
 		}
 		fmt.Fprintf(&e.buf, "event: %s\ndata: %s\n\n", ev.Kind, data)

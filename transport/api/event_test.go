@@ -3,6 +3,7 @@ package api
 import (
 	"bufio"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"net/http"
 	"strings"
@@ -136,6 +137,34 @@ func TestEventStream(t *testing.T) {
 	refused(t, n.ask("admin", "GET", wire.PathEvents+"?from=7-1", nil), wire.EpochChanged)
 	refused(t, n.ask("admin", "GET", wire.PathEvents+"?from=x", nil), wire.Invalid)
 	refused(t, n.ask("nobody", "GET", wire.PathEvents, nil), wire.Denied)
+}
+
+// TestEventStreamOfLongEntries: a reader that comes back gets the rest of an entry, also of
+// one that did not fit what is read of the log at a time.
+func TestEventStreamOfLongEntries(t *testing.T) {
+	n := start(t)
+	n.create(createCI)
+	hash := sha256.Sum256(nil)
+	c := &command.RecordSignatures{Node: n.ledger.NodeID()}
+	for range eventBatch {
+		c.Groups = append(c.Groups, command.SignatureGroup{Key: "ci", Version: 1, KID: n.ledger.View().Instance("ci", 1, n.ledger.NodeID()).KID, Principal: "signer",
+			Items: []command.SignatureItem{{TBS: hash[:], Sig: hash[:]}}})
+	}
+	o := n.ledger.Must(t, c)
+	n.ledger.Must(t, &command.SuspendVersion{Key: "ci", Version: 1})
+	stream, _ := n.follow("admin", "?from=1-0")
+	seen := 0
+	for s := next(t, stream); s.kind != "key.suspended"; s = next(t, stream) {
+		if s.event.Index != o.Index {
+			continue
+		}
+		if seen++; (s.id != "") != (seen == eventBatch) {
+			t.Fatalf("event %d of %d of its entry has the id %q", seen, eventBatch, s.id)
+		}
+	}
+	if seen != eventBatch {
+		t.Errorf("%d of %d events", seen, eventBatch)
+	}
 }
 
 func TestEventPages(t *testing.T) {
