@@ -54,7 +54,7 @@ func LoadMachine(r Reader) (*Machine, error) {
 				err = fmt.Errorf("load row %s/%q: %w", t, key, err)
 				return false
 			}
-			rows.put(t, key, row)
+			rows.put(t, rows.share(key, row), row)
 			return true
 		})
 		if err != nil {

@@ -87,6 +87,7 @@ func get[T any](x *tx, t Table, key string) *T {
 // put writes a row that must be a fresh copy: what get returned is shared.
 func put(x *tx, t Table, key string, row any) {
 	*revision(row) = x.index
+	key = x.hot.share(key, row)
 	old, existed := x.hot.put(t, key, row)
 	x.note(t, key, old, existed, row)
 }
