@@ -55,6 +55,8 @@ func clusterCommand() *cli.Command {
 			op, err := c.RotateGossipKey(s.ctx, s.changes()...)
 			return s.finish(op, err, "")
 		}),
+		refusing("rotate-ca", "", "the cluster's CA is one CA instance on each node, good for ten years and made when the node joins, and no entry of the log replaces one of them; this version cannot do that yet",
+			"replace the nodes one by one, each with a new data directory: chancery node remove, then join; a removed node's CA leaves the bundle, which chancery cluster ca writes anew for the clients"),
 	)
 }
 

@@ -60,18 +60,22 @@ func inspectSnapshot(s *session, name string) error {
 
 func restoreCommand() *cli.Command {
 	return refusing("restore", "[FILE]", "a snapshot put back as it was would make revocations vanish, so a restore must raise the epoch, suspend every key and "+
-		"take in every revocation known elsewhere; this version cannot do that yet")
+		"take in every revocation known elsewhere; this version cannot do that yet", hintMajority)
 }
 
 func recoverCommand() *cli.Command {
 	return refusing("recover", "", "going on without a majority of the voters gives up what they alone knew, so a recovery must raise the epoch "+
-		"and suspend every key; this version cannot do that yet")
+		"and suspend every key; this version cannot do that yet", hintMajority)
 }
 
-func refusing(name, args, reason string) *cli.Command {
+const hintMajority = "bring a majority of the voters back; a lost node is replaced with chancery node rebuild or node remove --lost"
+
+// refusing is a command that this version does not have: it says why, and what to do
+// instead.
+func refusing(name, args, reason, hint string) *cli.Command {
 	return looking(name, args, "(comes in a later version)", func(*session) error {
 		return wire.Errorf(wire.NotAvailable, "%s is refused: %s", name, reason).
-			WithHint("bring a majority of the voters back; a lost node is replaced with chancery node rebuild or node remove --lost")
+			WithHint("%s", hint)
 	})
 }
 
