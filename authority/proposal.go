@@ -48,6 +48,8 @@ func reasonOf(req Request, body command.Body) string {
 		why = c.Comment
 	case *command.ActivateVersion:
 		why = c.Comment
+	case *command.CreateIssuer:
+		why = c.Key.Reason
 	case *command.ScheduleDestroy:
 		why = c.Comment
 	case *command.SkipGate:
@@ -197,6 +199,12 @@ func (s *Service) execute(ctx context.Context, p *lifecycle.Proposal) error {
 		if k := v.Key(d.Key); k != nil { // the waiting period begins now
 			d.DestroyAt = s.Now().Add(max(lifecycle.Milliseconds(d.DestroyAt-p.OpenedAt), k.Policy.DestroyWait+1))
 		}
+	}
+	if c, ok := body.(*command.CreateIssuer); ok { // nodes that came meanwhile make their instances as they do for any key
+		c.Key.Instances = slices.DeleteFunc(c.Key.Instances, func(i command.Intent) bool {
+			n := v.Node(i.Node)
+			return n == nil || !n.Signs()
+		})
 	}
 	cmd := s.commandOf(systemActor, &command.ExecuteProposal{Proposal: p.ID, Plan: command.PlanOf(body)}, state.RefPrincipal(asker))
 	if o := state.Trial(v, cmd); !o.OK() {

@@ -23,6 +23,7 @@ func issuerCommand() *cli.Command {
 			&cli.IntFlag{Name: "bits", Usage: "length of an RSA key: 3072 or 4096", DefaultText: "3072"},
 			&cli.StringFlag{Name: "owner", Usage: "who answers for it, for example pki@example.com"},
 			&cli.StringFlag{Name: "reason", Usage: "business reason, for example 'internal TLS'"},
+			breakGlassFlag(),
 		}, termFlags()...)...),
 		changing("set", "NAME", "change what an issuer's next CA certificates, CRLs and OCSP answers are made by", setIssuer,
 			append(append(governedFlags(), termFlags()...), publishFlags()...)...),

@@ -71,6 +71,12 @@ func IntentOf(b Body) (verb lifecycle.ApprovalVerb, subject string, lines []stri
 		in.text("gate", string(c.Gate))
 		in.text("until", c.Until.String())
 		in.text("comment", c.Comment)
+	case *CreateIssuer:
+		if c.Parent == "" {
+			return "", "", nil, false // nobody believes it yet: a root by itself, an external one without its import
+		}
+		verb, subject = lifecycle.ApproveIssuers, string(c.Key.Name)
+		in.newIssuer(c)
 	case *SetIssuer:
 		verb, subject = lifecycle.ApproveIssuers, string(c.Issuer)
 		in.issuer(c)
@@ -247,6 +253,8 @@ func Target(body Body) (key lifecycle.KeyID, versions []uint64) {
 		return c.Key, nil
 	case *WaiveConsumer:
 		return c.Key, []uint64{c.Version}
+	case *CreateIssuer:
+		return c.Key.Name, nil
 	case *SetIssuer:
 		return c.Issuer, nil
 	case *BindCACert:

@@ -9,6 +9,21 @@ import (
 	"github.com/chancery-project/chancery/fsm/lifecycle"
 )
 
+// newIssuer is an issuer below another one, and its key. Where its key pairs are made is
+// planned.
+func (in *intentLines) newIssuer(c *CreateIssuer) {
+	k := &c.Key
+	in.text("kind", string(c.Of))
+	in.text("parent", string(c.Parent))
+	in.setPolicy(&SetPolicy{Key: k.Name, Owner: k.Owner, Reason: k.Reason, ConfirmBy: k.ConfirmBy, Labels: k.Labels, Policy: k.Policy})
+	in.text("purpose", string(k.Purpose))
+	in.text("algorithm", string(k.Alg))
+	in.number("bits", int64(k.Bits))
+	in.text("custody", string(k.Custody))
+	in.text("node", string(k.Node))
+	in.issuer(&SetIssuer{Issuer: k.Name, Terms: c.Terms})
+}
+
 func (in *intentLines) issuer(c *SetIssuer) {
 	t := &c.Terms
 	in.text("issuer", string(c.Issuer))

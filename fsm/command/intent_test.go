@@ -29,11 +29,13 @@ func approvable() []Body {
 		case *LiftSeal:
 			c.Reason = "over"
 			out = append(out, c)
+		case *CreateIssuer:
+			c.Key.Labels, c.Key.ConfirmBy = []lifecycle.Label{{Name: "team", Value: "pki"}}, 1767355200000
+			c.Key.Policy.Approvals = rules
+			c.Terms.Names = everyName()
+			out = append(out, c)
 		case *SetIssuer:
-			n := &c.Terms.Names
-			for _, l := range []*[]string{&n.PermittedDNS, &n.ExcludedDNS, &n.PermittedIPs, &n.ExcludedIPs, &n.PermittedEmails, &n.ExcludedEmails, &n.PermittedURIs, &n.ExcludedURIs} {
-				*l = []string{"one", "two"}
-			}
+			c.Terms.Names = everyName()
 			out = append(out, c)
 		case *SetProfile:
 			c.Terms.Names = []lifecycle.NameRule{{Requester: "web-*", DNS: []string{"*.a.test", "b.test"}, IPs: []string{"10.0.0.0/8"}, URIs: []string{"spiffe://a/*"}, Emails: []string{"*@a.test"}},
@@ -49,6 +51,14 @@ func approvable() []Body {
 		}
 	}
 	return out
+}
+
+// everyName has every name constraint, twice.
+func everyName() (n lifecycle.NameConstraints) {
+	for _, l := range []*[]string{&n.PermittedDNS, &n.ExcludedDNS, &n.PermittedIPs, &n.ExcludedIPs, &n.PermittedEmails, &n.ExcludedEmails, &n.PermittedURIs, &n.ExcludedURIs} {
+		*l = []string{"one", "two"}
+	}
+	return n
 }
 
 // TestIntentHoldsEveryParameter changes one field of a command after the other: people
@@ -78,6 +88,9 @@ func TestIntentHoldsEveryParameter(t *testing.T) {
 			v.Set(old)
 		}
 		walk = func(path string, v reflect.Value) {
+			if strings.HasPrefix(path, "CreateIssuer.Key.Instances") {
+				return // where, and under which CKA_IDs: planned too
+			}
 			switch v.Kind() {
 			case reflect.Pointer:
 				walk(path, v.Elem())
@@ -86,6 +99,9 @@ func TestIntentHoldsEveryParameter(t *testing.T) {
 					walk(path+"."+v.Type().Field(f).Name, v.Field(f))
 				}
 			case reflect.Slice:
+				if v.Len() == 0 && strings.HasPrefix(path, "CreateIssuer.Key.Policy") {
+					return // an issuer's key has no such policy; the lines are those of SetPolicy
+				}
 				if v.Len() == 0 {
 					t.Errorf("%s is empty in the example: its intent is not tested", path)
 				}

@@ -16,7 +16,7 @@ const (
 	ApproveUnseal     ApprovalVerb = "node.unseal"     // let a node sign again that was sealed by hand
 	ApproveWaive      ApprovalVerb = "consumer.waive"  // let a gate of a rotation pass without a required consumer
 	ApproveConsumers  ApprovalVerb = "consumer.write"  // ask less of a required consumer, retire it, or give out new credentials for it
-	ApproveIssuers    ApprovalVerb = "issuer.write"    // change an issuer's terms, or import a CA certificate
+	ApproveIssuers    ApprovalVerb = "issuer.write"    // make an issuer below another, change an issuer's terms, or import a CA certificate
 	ApproveProfiles   ApprovalVerb = "profile.write"   // add or widen a profile, or drop one
 )
 

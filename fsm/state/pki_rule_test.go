@@ -36,6 +36,9 @@ func TestPKIRules(t *testing.T) {
 		code state.Code
 	}{
 		"an issuer's terms":      {issuer, state.ApprovalRequired},
+		"an issuer below one":    {newIssuer("sub", lifecycle.IssuingIssuer, root, p.nodes...), state.ApprovalRequired},
+		"a root":                 {newIssuer("root2", lifecycle.RootIssuer, "", p.nodes[0]), ""},
+		"an external issuer":     {newIssuer("ext2", lifecycle.ExternalIssuer, "", p.nodes...), ""},
 		"an imported CA":         {imported, state.ApprovalRequired},
 		"a new profile":          {func() command.Body { c := terms(func(*lifecycle.ProfileTerms) {}); c.Name = "new"; return c }(), state.ApprovalRequired},
 		"a wider profile":        {terms(func(t *lifecycle.ProfileTerms) { t.Names[0].DNS = []string{"**.test"} }), state.ApprovalRequired},
@@ -74,6 +77,14 @@ func TestPKIRules(t *testing.T) {
 	p.approvedBy(4, "alice", "bob")
 	p.ok(p.execution(4, narrow))
 	p.no(state.IntentMismatch, p.execution(3, imported))
+
+	sub := newIssuer("sub", lifecycle.IssuingIssuer, root, p.nodes...)
+	p.ok(p.opening(5, sub))
+	p.approvedBy(5, "alice", "bob")
+	p.ok(p.execution(5, sub))
+	if is := p.l.View().Issuer("sub"); is == nil || is.Parent != root {
+		t.Errorf("issuer %+v", is)
+	}
 }
 
 // TestRevokingCertificatesWaitsForNobody whatever the rules say.

@@ -114,7 +114,7 @@ func (x *tx) ruleFor(body command.Body) *lifecycle.ApprovalRule {
 		return x.consumerRule(c.Name, func(*lifecycle.Consumer) bool { return true })
 	case *command.WaiveConsumer:
 		return x.waiveRule(c)
-	case *command.SetIssuer, *command.BindCACert, *command.SetProfile, *command.DropProfile:
+	case *command.CreateIssuer, *command.SetIssuer, *command.BindCACert, *command.SetProfile, *command.DropProfile:
 		return x.pkiRule(c)
 	}
 	verb, _, _, ok := command.IntentOf(body)
@@ -125,9 +125,9 @@ func (x *tx) ruleFor(body command.Body) *lifecycle.ApprovalRule {
 	return nil
 }
 
-// pkiRule is about what certificates will look like, and who vouches for an issuer. The
-// CA certificates that the cluster makes by itself need nobody, nor does a profile that
-// only becomes narrower.
+// pkiRule is about what certificates will look like, and who vouches for an issuer: the
+// CA above it, which every verifier believes already. The CA certificates that the cluster
+// makes by itself need nobody, nor does a profile that only becomes narrower.
 func (x *tx) pkiRule(body command.Body) *lifecycle.ApprovalRule {
 	switch c := body.(type) {
 	case *command.SetProfile:
@@ -141,6 +141,10 @@ func (x *tx) pkiRule(body command.Body) *lifecycle.ApprovalRule {
 		return x.clusterRule(lifecycle.ApproveProfiles)
 	case *command.DropProfile:
 		return x.clusterRule(lifecycle.ApproveProfiles)
+	case *command.CreateIssuer:
+		if c.Parent == "" {
+			return nil
+		}
 	case *command.BindCACert:
 		if is := x.issuer(c.Issuer); is == nil || is.Kind != lifecycle.ExternalIssuer {
 			return nil

@@ -108,6 +108,8 @@ func bodyEffects(say func(string, ...any), v *state.View, body command.Body) {
 // pkiEffects says what would change about issuers and profiles. What was issued stays.
 func pkiEffects(say func(string, ...any), v *state.View, body command.Body) {
 	switch c := body.(type) {
+	case *command.CreateIssuer:
+		say("issuer %s would be made below %s: whoever trusts that trusts what %s signs, for %s", c.Key.Name, c.Parent, c.Key.Name, namesText(&c.Terms.Names))
 	case *command.SetIssuer:
 		if is := v.Issuer(c.Issuer); is != nil {
 			differences(say, "issuer "+string(is.Name), is.IssuerTerms, c.Terms)
@@ -124,6 +126,19 @@ func pkiEffects(say func(string, ...any), v *state.View, body command.Body) {
 	case *command.DropProfile:
 		say("profile %s would end: nobody gets certificates by it, except by a built-in one of that name, which would count again", c.Name)
 	}
+}
+
+// namesText is what CA certificates permit.
+func namesText(n *lifecycle.NameConstraints) string {
+	permitted := slices.Concat(n.PermittedDNS, n.PermittedIPs, n.PermittedEmails, n.PermittedURIs)
+	text := "any name"
+	if len(permitted) > 0 {
+		text = strings.Join(permitted, ", ") + " and names of other forms"
+	}
+	if excluded := slices.Concat(n.ExcludedDNS, n.ExcludedIPs, n.ExcludedEmails, n.ExcludedURIs); len(excluded) > 0 {
+		text += ", but not " + strings.Join(excluded, ", ")
+	}
+	return text
 }
 
 // newProfile says what a profile allows that takes no other's place, but a built-in one's.

@@ -20,7 +20,7 @@ import (
 
 func issuerRoutes() []*route {
 	return []*route{
-		changing("issuer.create", wire.PathIssuers, "Make an issuer and its key; its CA certificates follow", (*call).createIssuer).waits(command.KindCreateKey),
+		changing("issuer.create", wire.PathIssuers, "Make an issuer and its key; its CA certificates follow", (*call).createIssuer).waits(command.KindCreateKey).governed(),
 		reading[wire.List[wire.Issuer]]("issuer.list", wire.PathIssuers, "List issuers in name order", (*call).listIssuers, paged...),
 		reading[wire.Issuer]("issuer.show", wire.PathIssuer, "An issuer with the CA certificates of its instances", (*call).showIssuer),
 		changing("issuer.set", wire.PathIssuerTerms, "Change what the next CA certificates, CRLs and OCSP answers are made by", (*call).setIssuer).governed(),

@@ -178,7 +178,7 @@ var verbs = map[command.Kind]string{
 	command.KindRotateGossipKey:  "cluster rotate-gossip-key",
 	command.KindRegisterConsumer: "consumer register", command.KindUpdateConsumer: "consumer change", command.KindRetireConsumer: "consumer retire",
 	command.KindEnrolConsumer: "consumer enrol", command.KindWaiveConsumer: "consumer waive",
-	command.KindSetIssuer: "issuer set", command.KindBindCACert: "issuer import", command.KindSetProfile: "profile set", command.KindDropProfile: "profile drop",
+	command.KindCreateIssuer: "issuer create", command.KindSetIssuer: "issuer set", command.KindBindCACert: "issuer import", command.KindSetProfile: "profile set", command.KindDropProfile: "profile drop",
 	command.KindRevokeCertificates: "cert revoke", command.KindReleaseCertificates: "cert release",
 }
 
