@@ -82,6 +82,22 @@ func TestStructure(t *testing.T) {
 	}
 }
 
+// TestStructureIsVerified: no policy lets a certificate or CRL leave unverified. A wrong one
+// would be recorded for good.
+func TestStructureIsVerified(t *testing.T) {
+	w := build(t)
+	w.create("ci-ca", lifecycle.ForCertificate, lifecycle.ES256, func(p *lifecycle.Policy) { p.VerifyOneIn = 1000 })
+	w.store.WrongSignatures(true)
+	for range 3 {
+		d := &deed{w: w}
+		_, err := w.signer.SignStructure(ctx, w.request("ci-ca"), d.structure())
+		code(t, err, "keystore_unavailable")
+		if slices.Contains(d.steps, "enter") {
+			t.Error("it was recorded")
+		}
+	}
+}
+
 // TestStructureRefused shows what each refusal leaves undone.
 func TestStructureRefused(t *testing.T) {
 	for _, c := range []struct {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/chancery-project/chancery/authority/hsm"
 	"github.com/chancery-project/chancery/fsm/fault"
+	"github.com/chancery-project/chancery/fsm/lifecycle"
 )
 
 // signAll calls the HSM (S3) and verifies what it gave (S4), a few at a time.
@@ -40,7 +41,7 @@ func (s *Signer) signOne(ctx context.Context, j *job, item *Item, tbs []byte) {
 		item.Err = fmt.Errorf("sign with %s version %d: %w", j.key.ID, j.version.Number, err)
 		return
 	}
-	if n := uint64(max(1, j.key.Policy.VerifyOneIn)); n == 1 || s.verified.Add(1)%n == 0 {
+	if n := j.verifyOneIn(); n == 1 || s.verified.Add(1)%n == 0 {
 		if err := hsm.VerifySignature(j.key.Alg, j.instance.SPKI, tbs, sig); err != nil {
 			// A wrong signature can mean a wrong key or a fault attack, and an ECDSA
 			// one can give the private key away: it never leaves.
@@ -50,6 +51,15 @@ func (s *Signer) signOne(ctx context.Context, j *job, item *Item, tbs []byte) {
 		}
 	}
 	item.Bytes = sig
+}
+
+// verifyOneIn is how many signatures share one verification: what the policy says, but each
+// certificate and CRL is verified.
+func (j *job) verifyOneIn() uint64 {
+	if j.key.Purpose == lifecycle.ForCertificate {
+		return 1
+	}
+	return uint64(max(1, j.key.Policy.VerifyOneIn))
 }
 
 // enter writes the signatures of a strict key into the log, all of the request or
