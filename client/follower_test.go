@@ -223,7 +223,7 @@ func TestFollowerConfirmsAgain(t *testing.T) {
 	for _, lacks := range []func(c *wire.Confirmed){func(c *wire.Confirmed) { c.Unproven = []string{"k"} }, func(c *wire.Confirmed) { c.Current = false }} {
 		w.now(func() { w.answer = lacks })
 		before := len(w.confirmations())
-		if step(t, f) == nil || step(t, f) == nil || len(w.confirmations()) != before+2 {
+		if once, again := step(t, f), step(t, f); once == nil || again == nil || len(w.confirmations()) != before+2 {
 			t.Errorf("told %d times", len(w.confirmations())-before)
 		}
 	}

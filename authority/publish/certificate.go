@@ -37,6 +37,12 @@ func CertificateStatus(view *state.View, serial lifecycle.Serial, now lifecycle.
 		return out, nil
 	}
 	out.Issuer, out.IssuerKID, out.NotBefore, out.NotAfter, out.Revocation = c.Issuer, c.IssuerKID, c.NotBefore, c.NotAfter, c.Revocation
+	if ca := view.CACertByKID(c.IssuerKID); ca != nil && c.State != lifecycle.CertRevoked {
+		if fell := view.CACompromise(ca); fell != nil { // whoever has the key signs what is like it
+			out.Answer, out.Revocation = Revoked, fell
+			return out, nil
+		}
+	}
 	switch {
 	case c.State == lifecycle.CertRevoked:
 		out.Answer = Revoked

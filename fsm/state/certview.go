@@ -59,6 +59,28 @@ func (v *View) Forsaken(ca *lifecycle.CACert) bool {
 	return above.Revocation != nil || ver == nil || ver.Distrusts()
 }
 
+// CACompromise is when and why nothing that an instance has signed may be relied on: its CA
+// certificate, its version or itself was revoked for a compromise. nil = not as far as is known.
+// What is below another CA certificate that fell is as good as before, see Forsaken.
+func (v *View) CACompromise(ca *lifecycle.CACert) *lifecycle.CertRevocation {
+	if r := ca.Revocation; r != nil && r.Reason.IsCompromise() {
+		return r
+	}
+	var of []*lifecycle.Revocation // the entry that makes it the CA certificate's too may not be there yet
+	if ver := v.Version(ca.Issuer, ca.Version); ver != nil {
+		of = append(of, ver.Revocation)
+	}
+	if i := v.Instance(ca.Issuer, ca.Version, ca.Node); i != nil {
+		of = append(of, i.Revocation)
+	}
+	for _, r := range of {
+		if r != nil && r.Reason.IsCompromise() {
+			return &lifecycle.CertRevocation{Reason: r.Reason, At: r.At, By: r.By, Comment: r.Comment, Index: r.Index}
+		}
+	}
+	return nil
+}
+
 // CACertByKID is the CA certificate of the instance with this kid, nil when there is
 // none.
 func (v *View) CACertByKID(kid string) *lifecycle.CACert {

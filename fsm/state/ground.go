@@ -26,7 +26,7 @@ func (v *View) Grounds(rows ...Row) Grounds {
 	g := Grounds{view: v, rows: make([]ground, 0, len(rows))}
 	for _, r := range rows {
 		if r.row != nil {
-			g.rows = append(g.rows, ground{r.table, r.key, r.row})
+			g.rows = append(g.rows, ground(r))
 		}
 	}
 	return g

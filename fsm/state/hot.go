@@ -93,7 +93,7 @@ func (x *hotTx) put(t Table, key string, row any) (old any, existed bool) {
 }
 
 func (x *hotTx) drop(t Table, key string) (old any, existed bool) {
-	if old, existed = x.get(t, key); !existed {
+	if _, existed = x.get(t, key); !existed {
 		return nil, false
 	}
 	return x.table(t).Delete(key)

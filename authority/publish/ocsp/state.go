@@ -35,6 +35,13 @@ type indexed struct {
 	at            state.Position
 	newest, count uint64 // of the rows' revisions; rows are never deleted
 	*Directory
+	fallen map[string]fallen // by kid
+}
+
+// fallen is an instance that nothing may be relied on any more, by an entry.
+type fallen struct {
+	standing Standing
+	index    uint64
 }
 
 // held is a delegate with the revision of its row. A row that is of no use has none.
@@ -53,26 +60,47 @@ func NewState(l ledger.Ledger, private *ecdsa.PrivateKey, log *slog.Logger) (*St
 	return &State{ledger: l, private: private, spkiHash: sha256.Sum256(spki), log: log}, nil
 }
 
-// Directory implements Source. It is made anew when there is a CA certificate that it
-// does not have.
-func (s *State) Directory() *Directory {
+// Directory implements Source. It is made anew when a CA certificate is new, or fell.
+func (s *State) Directory() *Directory { return s.current().Directory }
+
+// current is the directory of the newest state.
+func (s *State) current() *indexed {
 	v, old := s.ledger.View(), s.directory.Load()
 	at := v.Position()
 	if old != nil && old.at.Epoch == at.Epoch && old.at.Index >= at.Index {
-		return old.Directory
+		return old
 	}
 	rows := v.CACerts("")
 	now := &indexed{at: at}
 	for _, c := range rows {
 		now.newest, now.count = max(now.newest, c.Rev), now.count+1
+		if ver := v.Version(c.Issuer, c.Version); ver != nil {
+			now.newest = max(now.newest, ver.Rev)
+		}
+		if i := v.Instance(c.Issuer, c.Version, c.Node); i != nil {
+			now.newest = max(now.newest, i.Rev)
+		}
 	}
 	if old != nil && old.at.Epoch == at.Epoch && old.newest == now.newest && old.count == now.count {
-		now.Directory = old.Directory
+		now.Directory, now.fallen = old.Directory, old.fallen
 	} else {
-		now.Directory = s.index(rows)
+		now.Directory, now.fallen = s.index(rows), fellOf(v, rows)
 	}
 	s.directory.CompareAndSwap(old, now) // losing to another reader costs that one look more
-	return now.Directory
+	return now
+}
+
+// fellOf lists the instances whose key somebody else has. RFC 6960 section 2.7 lets the
+// responder say revoked of all that such a CA has certified: our delegates were certified
+// by it too, and a verifier cannot tell ours from those of a thief.
+func fellOf(v *state.View, rows []*lifecycle.CACert) map[string]fallen {
+	out := map[string]fallen{}
+	for _, c := range rows {
+		if r := v.CACompromise(c); r != nil {
+			out[c.KID] = fallen{Standing{Status: Revoked, RevokedAt: r.At, Reason: lifecycle.CACompromise}, max(c.Rev, r.Index)}
+		}
+	}
+	return out
 }
 
 // index leaves out what cannot be read: the others are still answered for.
@@ -132,12 +160,15 @@ func (s *State) Look(ctx context.Context, kid string, serials []lifecycle.Serial
 			b.Valid = time.Duration(issuer.OCSPValid) * time.Millisecond
 		}
 	}
+	fell, down := s.current().fallen[kid]
 	for i, serial := range serials {
 		c, err := snap.Certificate(serial)
 		if err != nil {
 			return Basis{}, fmt.Errorf("read the state: %w", err)
 		}
-		out[i] = standing(c, kid)
+		if out[i] = standing(c, kid); down && (out[i].Status == Good || out[i].Reason == lifecycle.CertificateHold) {
+			out[i] = fell.standing
+		}
 	}
 	return b, nil
 }
@@ -162,4 +193,6 @@ func standing(c *lifecycle.Certificate, kid string) Standing {
 }
 
 // Moved implements Source.
-func (s *State) Moved(kid string) uint64 { return s.ledger.View().CertTally(kid).RevokedIndex }
+func (s *State) Moved(kid string) uint64 {
+	return max(s.ledger.View().CertTally(kid).RevokedIndex, s.current().fallen[kid].index)
+}

@@ -9,6 +9,7 @@ import (
 	xocsp "golang.org/x/crypto/ocsp"
 
 	"github.com/chancery-project/chancery/authority/pki/pkitest"
+	"github.com/chancery-project/chancery/authority/publish"
 	"github.com/chancery-project/chancery/authority/publish/ocsp"
 	"github.com/chancery-project/chancery/fsm/command"
 	"github.com/chancery-project/chancery/fsm/lifecycle"
@@ -70,6 +71,43 @@ func TestState(t *testing.T) {
 	// The right serial under the wrong issuer is not known there.
 	own.Issuer = w.Corp[1]
 	w.is(own, xocsp.Unknown, 0)
+}
+
+// TestStateOfAFallenIssuer: once a CA certificate is revoked for a compromise, or only the
+// version is yet, no kept answer and no delegate of ours says good of what it certified.
+func TestStateOfAFallenIssuer(t *testing.T) {
+	for name, fall := range map[string]func(*overState){
+		"CA certificate": func(w *overState) {
+			serial, ok := lifecycle.SerialOf(w.Corp[1].Cert.SerialNumber.Bytes())
+			if !ok {
+				t.Fatal("the CA certificate has a serial of its own kind")
+			}
+			w.Revoke(serial, lifecycle.CACompromise)
+		},
+		"instance": func(w *overState) {
+			w.Ledger.Must(t, &command.Revoke{Key: pkitest.CorpName, Versions: []uint64{1}, Node: w.Nodes[1], Reason: lifecycle.KeyCompromise})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := buildState(t)
+			own, far, held := w.Issue(0, "a.test"), w.Issue(1, "b.test"), w.Issue(1, "c.test")
+			w.Revoke(held.Serial(), lifecycle.CertificateHold)
+			for range 2 { // the second is kept
+				w.is(own, xocsp.Good, 0)
+				w.is(far, xocsp.Good, 0)
+			}
+			fall(w)
+			for range 2 {
+				w.is(far, xocsp.Revoked, xocsp.CACompromise)
+				w.is(held, xocsp.Revoked, xocsp.CACompromise)
+				w.is(own, xocsp.Good, 0)
+			}
+			view := w.Ledger.View()
+			if c, err := publish.CertificateStatus(view, far.Serial(), view.Clock(), true); err != nil || c.Answer != publish.Revoked || c.Revocation == nil {
+				t.Errorf("the status of it: %+v, %v", c, err)
+			}
+		})
+	}
 }
 
 // The root has no responder certificate here: try later, and never good.
