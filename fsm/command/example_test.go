@@ -168,6 +168,10 @@ func examples() []Body {
 			{Actor: "ada", RequestID: "019b7dd0-2c7b-7000-8000-000000000004", RequestDigest: filled(0x1a), Reads: []RowRef{{Table: "principals", Key: "ada", Rev: 7}, {Table: "tokens", Key: "tok-0001", Rev: 9}},
 				Item: RevokeItem{Serial: exampleSerial(2), Reason: lifecycle.KeyCompromise, InvalidityAt: 1767350000000, Comment: "laptop stolen"}},
 			{Actor: "web-01", RequestID: "019b7dd0-2c7b-7000-8000-000000000005", RequestDigest: filled(0x1b), Item: RevokeItem{Serial: exampleSerial(1), Reason: lifecycle.Superseded}}}},
+		&GatherIssuance{
+			Records: []RecordIssued{{Node: nodeB, Items: []IssuedItem{{Serial: exampleSerial(4), DER: exampleCertificate()}}}},
+			Announcements: []IssueIntents{{Node: nodeA, Items: []IssueItem{{Serial: exampleSerial(5), Issuer: "corp", Version: 1, KID: exampleKID, Profile: "server", ProfileHash: filled(0x12),
+				TBSHash: filled(0x1c), SPKIHash: filled(0x1d), Subject: "d.test", DNS: []string{"d.test"}, NotBefore: 1767354900000, NotAfter: 1769947200000, DeadlineAt: 1767355260000, Requester: "web-01"}}}}},
 		&AllocateCRL{Node: nodeA, KID: exampleKID, Shard: 3, Number: 17, TBSHash: filled(0x18), ThisUpdate: 1767355200000, NextUpdate: 1767614400000, Entries: 4, AtIndex: 99},
 		&BindResponder{Node: nodeB, Serial: exampleSerial(3)},
 		&AnnounceResponder{Node: nodeB, SPKI: []byte{0x30, 0x03, 0x02, 0x01, 0x09}},

@@ -89,6 +89,7 @@ const (
 	KindPruneRevoked        Kind = 125
 	KindWarnExpiring        Kind = 126
 	KindGatherRevocations   Kind = 127
+	KindGatherIssuance      Kind = 128
 
 	KindAllocateCRL       Kind = 130
 	KindBindResponder     Kind = 131
@@ -173,6 +174,7 @@ var registry = map[Kind]struct {
 	KindPruneRevoked:        {"PruneRevoked", func() Body { return new(PruneRevoked) }},
 	KindWarnExpiring:        {"WarnExpiring", func() Body { return new(WarnExpiring) }},
 	KindGatherRevocations:   {"GatherRevocations", func() Body { return new(GatherRevocations) }},
+	KindGatherIssuance:      {"GatherIssuance", func() Body { return new(GatherIssuance) }},
 	KindAllocateCRL:         {"AllocateCRL", func() Body { return new(AllocateCRL) }},
 	KindBindResponder:       {"BindResponder", func() Body { return new(BindResponder) }},
 	KindAnnounceResponder:   {"AnnounceResponder", func() Body { return new(AnnounceResponder) }},
@@ -198,15 +200,19 @@ func (k Kind) String() string {
 const (
 	formatFirst    uint64 = 1
 	formatGathered uint64 = 2 // GatherRevocations
+	formatIssuance uint64 = 3 // GatherIssuance
 
 	// MaxFormat is the newest Format this binary understands.
-	MaxFormat = formatGathered
+	MaxFormat = formatIssuance
 )
 
 // MinFormat is the replicated Format from which the kind may be proposed and applied.
 func MinFormat(k Kind) uint64 {
-	if k == KindGatherRevocations {
+	switch k {
+	case KindGatherRevocations:
 		return formatGathered
+	case KindGatherIssuance:
+		return formatIssuance
 	}
 	return formatFirst
 }

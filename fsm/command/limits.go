@@ -45,6 +45,7 @@ const (
 	MaxWarnItems     = 64   // certificates one entry calls expiring
 	MaxRevokeItems   = 1024 // certificates one entry revokes, releases or prunes
 	MaxGathered      = 128  // requests that share an entry; with comments and rows of their callers it has room for them
+	MaxGatheredCerts = 512  // certificates that the parts of one entry announce or record
 	MaxGatheredReads = 4    // rows that one of them rests on: its caller, its token
 	MaxCRLShards     = 1024 // of one instance's CRL; its full CRL is then a thousand times a shard's size
 

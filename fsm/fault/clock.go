@@ -36,7 +36,13 @@ func bend(d Distortion) {
 	next.raw.out += jump
 	next.boot.out += jump + time.Duration(d.BootMS)*time.Millisecond
 	bent.Store(next)
+	wall.Store(d.WallMS)
 }
+
+var wall atomic.Int64 // milliseconds
+
+// Wall falsifies a reading of the wall clock.
+func Wall(t time.Time) time.Time { return t.Add(time.Duration(wall.Load()) * time.Millisecond) }
 
 func reading(clock int32) time.Duration {
 	var t unix.Timespec

@@ -44,9 +44,10 @@ type Order struct {
 	Times int    `json:"times,omitempty"` // 0 = each time
 }
 
-// Distortion is how clocks for lease time are falsified, from the moment it is set.
+// Distortion is how clocks are falsified, from the moment it is set.
 type Distortion struct {
 	Rate   float64 `json:"rate"`              // 1.1: this node's clocks run 10 % fast; 0 = 1
 	JumpMS int64   `json:"jump_ms,omitempty"` // both clocks jump by so much, once
 	BootMS int64   `json:"boot_ms,omitempty"` // CLOCK_BOOTTIME jumps alone, as in a suspend
+	WallMS int64   `json:"wall_ms,omitempty"` // how wrong the wall clock is, as this node tells it to others; 0 = not at all
 }

@@ -19,6 +19,9 @@ func Record(string, ...any) {}
 // Now is the clock of recorded events; this build records none.
 func Now() int64 { return 0 }
 
+// Wall falsifies a reading of the wall clock; not in this build.
+func Wall(t time.Time) time.Time { return t }
+
 // Raw and Boot distort readings of CLOCK_MONOTONIC_RAW and CLOCK_BOOTTIME, which lease
 // time is measured with; this build leaves them as they are.
 func Raw(d time.Duration) time.Duration { return d }

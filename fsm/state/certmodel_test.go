@@ -64,7 +64,7 @@ func (d *certDriver) command() *command.Command {
 	d.now = d.now.Add(lifecycle.Milliseconds(d.int(3)) * pick(d.as(), lifecycle.Second, lifecycle.Minute, lifecycle.Minute, 6*lifecycle.Hour))
 	body, actor := d.body(), ledgertest.Admin
 	switch body.(type) {
-	case *command.AbandonIntents, *command.PruneRevoked, *command.WarnExpiring, *command.GatherRevocations:
+	case *command.AbandonIntents, *command.PruneRevoked, *command.WarnExpiring, *command.GatherRevocations, *command.GatherIssuance:
 		actor = "system"
 	}
 	return &command.Command{Header: command.Header{At: d.now, Actor: actor}, Body: body}
@@ -85,7 +85,9 @@ func (d *certDriver) some(max int) (out []lifecycle.Serial) {
 }
 
 func (d *certDriver) body() command.Body {
-	switch d.int(17) {
+	switch d.int(19) {
+	case 18, 19:
+		return d.issuance()
 	case 16, 17:
 		return d.gathered()
 	case 0, 1, 2, 3:
@@ -150,6 +152,26 @@ func (d *certDriver) gathered() command.Body {
 			r = c.Requests[0]
 		}
 		c.Requests = append(c.Requests, r)
+	}
+	return c
+}
+
+// issuance are announcements and records of both nodes, some of them twice.
+func (d *certDriver) issuance() *command.GatherIssuance {
+	c := &command.GatherIssuance{}
+	for range 1 + d.int(4) {
+		switch b := pick(d.as(), d.intents, d.records)().(type) {
+		case *command.IssueIntents:
+			c.Announcements = append(c.Announcements, *b)
+			if d.flip(6) {
+				c.Announcements = append(c.Announcements, *b)
+			}
+		case *command.RecordIssued:
+			c.Records = append(c.Records, *b)
+			if d.flip(6) {
+				c.Records = append(c.Records, *b)
+			}
+		}
 	}
 	return c
 }
@@ -227,17 +249,19 @@ func (l *certLaw) observe(before, after *state.View, cmd *command.Command, o sta
 	onCRL := func(s lifecycle.Serial) bool { _, ok := crls[s]; return ok }
 	switch c := cmd.Body.(type) {
 	case *command.IssueIntents:
-		for i, g := range o.Groups {
-			s := c.Items[i].Serial
-			if g.Code == "" && l.rows[s] != nil {
-				l.t.Fatalf("serial %s was given out twice", s)
-			} else if g.Code == "" {
-				l.rows[s] = &lifecycle.Certificate{State: lifecycle.CertIntent}
-			}
-		}
+		l.announced(c, o)
 	case *command.RecordIssued:
 		for i, g := range o.Groups {
 			l.recorded(before, c, i, g.Code)
+		}
+	case *command.GatherIssuance:
+		for p := range c.Records {
+			for i, g := range o.Requests[p].Groups {
+				l.recorded(before, &c.Records[p], i, g.Code)
+			}
+		}
+		for p := range c.Announcements {
+			l.announced(&c.Announcements[p], o.Requests[len(c.Records)+p])
 		}
 	case *command.GatherRevocations:
 		l.gathered(before, after, c, o)
@@ -321,6 +345,18 @@ func judged(moved, known bool, clock lifecycle.Instant, c *lifecycle.Certificate
 		return state.CertificateRevoked
 	}
 	return ""
+}
+
+// announced looks at what was announced: no serial twice.
+func (l *certLaw) announced(c *command.IssueIntents, o state.Outcome) {
+	for i, g := range o.Groups {
+		s := c.Items[i].Serial
+		if g.Code == "" && l.rows[s] != nil {
+			l.t.Fatalf("serial %s was given out twice", s)
+		} else if g.Code == "" {
+			l.rows[s] = &lifecycle.Certificate{State: lifecycle.CertIntent}
+		}
+	}
 }
 
 // recorded looks at one item: what is given out was announced, is kept, and its right

@@ -107,10 +107,12 @@ func FuzzApplyCertificates(f *testing.F) {
 		&command.PruneRevoked{Serials: []lifecycle.Serial{held.serial}},
 		&command.WarnExpiring{To: lifecycle.CertMark{NotAfter: p.l.Clock().At()}, Serials: []lifecycle.Serial{issued.serial}}, p.crlCommand(2, "two"), &command.BindResponder{Node: p.nodes[0], Serial: delegate.serial},
 		&command.AnnounceResponder{Node: p.nodes[1], SPKI: key},
-		&command.GatherRevocations{Requests: []command.RevocationRequest{p.asking(1, "web-01", issued.serial, lifecycle.KeyCompromise), p.asking(2, "web-02", held.serial, lifecycle.Superseded), p.asking(1, "web-01", lost.serial, lifecycle.Superseded)}}} {
+		&command.GatherRevocations{Requests: []command.RevocationRequest{p.asking(1, "web-01", issued.serial, lifecycle.KeyCompromise), p.asking(2, "web-02", held.serial, lifecycle.Superseded), p.asking(1, "web-01", lost.serial, lifecycle.Superseded)}},
+		&command.GatherIssuance{Records: []command.RecordIssued{{Node: p.nodes[0], Items: []command.IssuedItem{{Serial: open.serial, DER: open.cert()}}}, {Node: p.nodes[1], Items: []command.IssuedItem{{Serial: issued.serial, DER: issued.cert()}}}},
+			Announcements: []command.IssueIntents{{Node: p.nodes[1], Items: []command.IssueItem{p.item(p.leafForm("g.test"), "web-02")}}, {Node: p.nodes[0], Items: []command.IssueItem{renewal}}}}} {
 		cmd := p.l.Command(b)
 		switch b.(type) {
-		case *command.AbandonIntents, *command.PruneRevoked, *command.WarnExpiring, *command.GatherRevocations:
+		case *command.AbandonIntents, *command.PruneRevoked, *command.WarnExpiring, *command.GatherRevocations, *command.GatherIssuance:
 			cmd.Header.Actor = "system"
 		}
 		entry, err := cmd.Encode()

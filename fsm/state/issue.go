@@ -26,9 +26,25 @@ const (
 )
 
 func (x *tx) issueIntents(c *command.IssueIntents) Outcome {
-	node := x.node(c.Node)
-	groups, done := make([]GroupOutcome, len(c.Items)), 0
 	x.expect(4 * len(c.Items))
+	groups, done := x.announceAll(c)
+	x.endAnnouncing(done)
+	return Outcome{Groups: groups}
+}
+
+// endAnnouncing ends an entry that announced so many certificates.
+func (x *tx) endAnnouncing(n int) {
+	if n > 0 {
+		x.putIntents()
+		x.putTallies()
+		x.evict(TableCertRequests, evictPerEntry*n, requestKeyTime)
+	}
+}
+
+// announceAll judges what a node announces, one by one, and counts what was accepted.
+func (x *tx) announceAll(c *command.IssueIntents) (groups []GroupOutcome, done int) {
+	node := x.node(c.Node)
+	groups = make([]GroupOutcome, len(c.Items))
 	for i := range c.Items {
 		it := &c.Items[i]
 		if o := x.mayAnnounce(node, it); !o.OK() {
@@ -43,12 +59,7 @@ func (x *tx) issueIntents(c *command.IssueIntents) Outcome {
 		x.rememberIssue(it)
 		done++
 	}
-	if done > 0 {
-		x.putIntents()
-		x.putTallies()
-		x.evict(TableCertRequests, evictPerEntry*done, requestKeyTime)
-	}
-	return Outcome{Groups: groups}
+	return groups, done
 }
 
 // rememberIssue lets a repeat of the request find its certificate.
@@ -192,6 +203,9 @@ func (x *tx) keyOwner(spkiHash []byte) (owner string) {
 		}
 		return false
 	})
+	if held, ok := x.heldKeys[string(spkiHash)]; ok && (first == nil || bytes.Compare(held.serial[:], first[:]) < 0) {
+		return held.requester
+	}
 	if first == nil {
 		return ""
 	}
@@ -269,10 +283,17 @@ func (x *tx) asks(c *lifecycle.Certificate) Outcome {
 }
 
 func (x *tx) recordIssued(c *command.RecordIssued) Outcome {
+	x.expect(7 * len(c.Items))
+	groups := x.recordAll(c)
+	x.putTallies()
+	return Outcome{Groups: groups}
+}
+
+// recordAll judges what a node signed, one by one, and leaves the leaves.
+func (x *tx) recordAll(c *command.RecordIssued) []GroupOutcome {
 	node := x.node(c.Node)
 	groups := make([]GroupOutcome, len(c.Items))
 	var issued, late []*lifecycle.Certificate
-	x.expect(7 * len(c.Items))
 	sums := make([][sha256.Size]byte, 0, len(c.Items))
 	for i := range c.Items {
 		it := &c.Items[i]
@@ -290,7 +311,6 @@ func (x *tx) recordIssued(c *command.RecordIssued) Outcome {
 		x.enter(row)
 		issued, sums = append(issued, row), append(sums, sha256.Sum256(it.DER))
 	}
-	x.putTallies()
 	if len(issued) > 0 {
 		l := Leaf{Kind: "cert.issued", Node: c.Node, Count: len(issued),
 			Digest: serialsDigest(len(issued), func(i int) (lifecycle.Serial, []byte) { return issued[i].Serial, sums[i][:] })}
@@ -300,7 +320,7 @@ func (x *tx) recordIssued(c *command.RecordIssued) Outcome {
 		x.record(l)
 	}
 	x.recordCertificates("cert.revoked", "", late)
-	return Outcome{Groups: groups}
+	return groups
 }
 
 // enter makes a signed certificate an issued one.

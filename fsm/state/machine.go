@@ -319,6 +319,8 @@ func handle(x *tx, body command.Body) Outcome {
 		return x.warnExpiring(c)
 	case *command.GatherRevocations:
 		return x.gatherRevocations(c)
+	case *command.GatherIssuance:
+		return x.gatherIssuance(c)
 	case *command.AllocateCRL:
 		return x.allocateCRL(c)
 	case *command.BindResponder:

@@ -71,7 +71,8 @@ type tx struct {
 	lastRead rowID  // of a cold table, before this entry
 	lastRow  []byte // what it held
 
-	owners      map[string]string      // of the public keys that this entry announced certificates for
+	owners      map[string]string      // of the public keys that this entry, or part of one, announced certificates for
+	heldKeys    map[string]keyHolder   // that earlier parts of this entry announced certificates for, by the first serial
 	openIntents []byte                 // that this entry announced, as their row has them
 	tallies     []*lifecycle.CertTally // changed and not put yet
 	proposalID  string                 // of the proposal that this entry executes
