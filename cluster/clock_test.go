@@ -50,6 +50,49 @@ func TestClockOffset(t *testing.T) {
 	}
 }
 
+// TestDated: whoever leads, a node whose clock is set wrong dates nothing from that
+// moment on, and again when it is right.
+func TestDated(t *testing.T) {
+	l := newCluster(t, 3)
+	leader := l.leader()
+	follower := l.others(leader)[0]
+	dated := func(m *member) error { return m.node.Load().Dated() }
+	for _, m := range []*member{leader, follower} {
+		l.eventually("its clock is compared", func() bool { return dated(m) == nil })
+	}
+	for _, off := range []time.Duration{-24 * time.Hour, 10 * time.Second, 365 * 24 * time.Hour} {
+		follower.offset.Store(int64(off))
+		good := func() bool {
+			s, err := follower.node.Load().Read(t.Context(), ledger.Freshness{Level: ledger.Bounded})
+			return err == nil && s.Fresh
+		}
+		if err := dated(follower); !errors.Is(err, ErrWallClock) || good() {
+			t.Errorf("set by %s: %v", off, err)
+		}
+		l.eventually("the leader tells so", func() bool { return follower.node.Load().freshest.Load().offset.Abs() > maxClockOffset })
+		if err := dated(follower); !errors.Is(err, ErrWallClock) || good() {
+			t.Errorf("off by %s: %v", off, err)
+		}
+		if s, err := follower.node.Load().Read(t.Context(), ledger.Freshness{Level: ledger.Bounded}); err != nil || time.Since(s.AsOf).Abs() > maxClockOffset {
+			t.Errorf("off by %s it reads as of %s: %v", off, s.AsOf, err)
+		}
+		follower.offset.Store(0)
+		l.eventually("it dates again", func() bool { return dated(follower) == nil && good() })
+	}
+	if err := dated(leader); err != nil {
+		t.Errorf("the leader, beside a follower that was wrong: %v", err)
+	}
+	leader.offset.Store(int64(10 * time.Second))
+	if err := dated(leader); !errors.Is(err, ErrWallClock) {
+		t.Errorf("a leader set by 10 s: %v", err)
+	}
+	next := l.leaderOf(l.others(leader)...)
+	l.eventually("the next leader dates", func() bool { return dated(next) == nil })
+	if err := dated(leader); !errors.Is(err, ErrWallClock) {
+		t.Errorf("when it leads no more: %v", err)
+	}
+}
+
 func TestLeaderWithWrongClockHandsOver(t *testing.T) {
 	l := newCluster(t, 3)
 	wrong := l.leader()

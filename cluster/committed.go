@@ -29,3 +29,23 @@ func (n *Node) committedCommand() (uint64, error) {
 	}
 	return applied, nil
 }
+
+// hasten lets the followers hear now that what this leader has applied is committed.
+// Raft would tell them with the next entry, or some CommitTimeouts later: most of the
+// time that a revocation or a read on a follower takes. An entry that a snapshot has
+// replaced is not news to anybody.
+func (n *Node) hasten(term, index uint64) {
+	var entry raft.Log
+	if err := n.logs.GetLog(index, &entry); err != nil {
+		n.Logger.Debug("tell the others what is committed", "index", index, "err", err)
+		return
+	}
+	n.transport.Committed(term, &entry)
+}
+
+// hastenLast is hasten, when no entry follows that would tell the followers as soon.
+func (n *Node) hastenLast(index uint64) {
+	if l := n.Leadership(); l.Self && index > 0 && n.raft.LastIndex() == index {
+		n.hasten(l.Term, index)
+	}
+}

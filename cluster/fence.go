@@ -7,8 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/hashicorp/raft"
-
 	"github.com/chancery-project/chancery/cluster/lease"
 	"github.com/chancery-project/chancery/fsm/fault"
 	"github.com/chancery-project/chancery/fsm/lifecycle"
@@ -213,7 +211,7 @@ func (f *fencing) begin(v *state.View, open []*lifecycle.Fence) {
 	}
 	if began != 0 {
 		fault.Reached(fault.FenceAsked)
-		f.hasten(began)
+		f.node.hasten(f.grantor.Term(), began)
 	}
 	for _, b := range f.open {
 		for _, o := range b.fence.Outcomes() {
@@ -224,17 +222,6 @@ func (f *fencing) begin(v *state.View, open []*lifecycle.Fence) {
 			}
 		}
 	}
-}
-
-// hasten lets the others hear of the commit now: waiting for raft to tell them would be
-// most of a fence's time. An entry that a snapshot has replaced is not news to anybody.
-func (f *fencing) hasten(index uint64) {
-	var entry raft.Log
-	if err := f.node.logs.GetLog(index, &entry); err != nil {
-		f.node.Logger.Debug("tell the others what is committed", "index", index, "err", err)
-		return
-	}
-	f.node.transport.Committed(f.grantor.Term(), &entry)
 }
 
 // parties are the nodes that a fence is about. Until leases of earlier terms have

@@ -23,6 +23,7 @@ func (n *Node) watchState(ctx context.Context) {
 	for {
 		v := n.View()
 		n.notice(v)
+		n.hastenLast(v.Position().Index)
 		select {
 		case <-ctx.Done():
 			return

@@ -28,6 +28,7 @@ const patience = 40 * time.Second
 type lab struct {
 	t        testing.TB
 	timeout  time.Duration
+	commit   time.Duration // 0 = as outside of tests
 	refresh  time.Duration
 	settings lifecycle.Settings
 	network  *network

@@ -61,7 +61,7 @@ func (m *member) tryStart() error {
 	n, err := Start(Config{
 		ID: m.id, Dir: m.dir, Address: m.name, Seeds: m.seeds, Peers: caller{m}, Streams: l.network.attach(m),
 		Logger:  slog.New(slog.NewTextHandler(&l.record, &slog.HandlerOptions{Level: slog.LevelDebug})).With("at", m.name),
-		Elapsed: m.elapsed, Wall: m.wall, Fatal: m.fatal, Hint: m.heard, RaftTimeout: l.timeout, RefreshEvery: l.refresh,
+		Elapsed: m.elapsed, Wall: m.wall, Fatal: m.fatal, Hint: m.heard, RaftTimeout: l.timeout, CommitTimeout: l.commit, RefreshEvery: l.refresh,
 		Clock: m.clock, Drain: m.drain, Hold: func() string { return text(&m.hold) },
 		HSM: func() (bool, string) { why := text(&m.hsm); return why == "", why },
 	})

@@ -16,6 +16,7 @@ import (
 	"github.com/chancery-project/chancery/cluster/disk"
 	"github.com/chancery-project/chancery/cluster/lease"
 	"github.com/chancery-project/chancery/fsm"
+	"github.com/chancery-project/chancery/fsm/fault"
 	"github.com/chancery-project/chancery/fsm/ledger"
 	"github.com/chancery-project/chancery/fsm/lifecycle"
 	"github.com/chancery-project/chancery/fsm/state"
@@ -47,8 +48,9 @@ type Config struct {
 	HSM  func() (ok bool, why string)
 	Hold func() (why string) // "" = it may
 
-	RaftTimeout  time.Duration // heartbeat, election and leader lease: 1 s
-	RefreshEvery time.Duration // read-index exchange: 500 ms
+	RaftTimeout   time.Duration // heartbeat, election and leader lease: 1 s
+	CommitTimeout time.Duration // until raft itself tells of a commit, see hasten: 50 ms
+	RefreshEvery  time.Duration // read-index exchange: 500 ms
 }
 
 // Streams are raft's connections to other nodes, each authenticated by the key of
@@ -104,22 +106,26 @@ var (
 )
 
 const (
-	defaultRaftTimeout  = time.Second
-	defaultRefreshEvery = 500 * time.Millisecond
-	maxProposals        = 4096
-	trailingLogs        = 20000 // entries kept behind a snapshot for slow followers
-	snapshotsKept       = 2     // the newest and one older
+	defaultRaftTimeout   = time.Second
+	defaultCommitTimeout = 50 * time.Millisecond
+	defaultRefreshEvery  = 500 * time.Millisecond
+	maxProposals         = 4096
+	trailingLogs         = 20000 // entries kept behind a snapshot for slow followers
+	snapshotsKept        = 2     // the newest and one older
 )
 
 func (c *Config) defaults() {
 	if c.RaftTimeout == 0 {
 		c.RaftTimeout = defaultRaftTimeout
 	}
+	if c.CommitTimeout == 0 {
+		c.CommitTimeout = defaultCommitTimeout
+	}
 	if c.RefreshEvery == 0 {
 		c.RefreshEvery = defaultRefreshEvery
 	}
 	if c.Wall == nil {
-		c.Wall = time.Now
+		c.Wall = func() time.Time { return fault.Wall(time.Now()) }
 	}
 	if c.Clock == nil {
 		c.Clock = lease.System
@@ -250,9 +256,9 @@ func (n *Node) raftConfig() *raft.Config {
 	c.LocalID = n.serverID
 	c.HeartbeatTimeout, c.ElectionTimeout, c.LeaderLeaseTimeout = n.RaftTimeout, n.RaftTimeout, n.RaftTimeout
 	c.BatchApplyCh, c.MaxAppendEntries = true, 256
-	c.CommitTimeout = 10 * time.Millisecond // followers hear of a commit by then, a revocation among them
-	c.NoSnapshotRestoreOnStart = true       // fsm.Start has restored what had to be
-	c.SnapshotThreshold = math.MaxUint64    // cut by bytes, see keepSnapshots
+	c.CommitTimeout = n.CommitTimeout
+	c.NoSnapshotRestoreOnStart = true    // fsm.Start has restored what had to be
+	c.SnapshotThreshold = math.MaxUint64 // cut by bytes, see keepSnapshots
 	c.TrailingLogs = trailingLogs
 	c.ShutdownOnRemove = false
 	c.Logger = raftLogger(n.Logger)

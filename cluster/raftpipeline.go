@@ -7,9 +7,9 @@ import (
 )
 
 // inFlight is how many AppendEntries may be on their way to one follower. Raft sends
-// an empty one at least every 20 ms, to say what is committed; with eight of them a
-// round trip of 100 ms leaves room for the next entry at any time. More would let a
-// follower with a slow disk queue up what it could store in one batch.
+// an empty one at least every two CommitTimeouts, and there are notices; with eight of
+// them a round trip of 100 ms leaves room for the next entry at any time. More would let
+// a follower with a slow disk queue up what it could store in one batch.
 const inFlight = 8
 
 // pipeline is raft's own, with its end seen to.

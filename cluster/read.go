@@ -64,7 +64,7 @@ func (n *Node) look(q *fresh.Query) (ledger.Snapshot, fresh.Answer) {
 		min.Epoch = at.Epoch // an index alone is one of this epoch
 	}
 	if p != nil {
-		st.AsOf, st.Fresh, s.AsOf = fresh.Instant(p.begun), true, p.wall
+		st.AsOf, st.Fresh, s.AsOf = fresh.Instant(p.begun), true, p.asOf()
 	}
 	now := fresh.Instant(n.Elapsed())
 	if q.ReceivedAt == 0 {
@@ -74,6 +74,7 @@ func (n *Node) look(q *fresh.Query) (ledger.Snapshot, fresh.Answer) {
 	asked.Min = min
 	a := fresh.Decide(st, asked, now)
 	s.Staleness = a.Staleness
+	a.MayBeGood = a.MayBeGood && p != nil && p.clockOff(time.Duration(now), n.Wall()).Abs() <= maxClockOffset // see Dated
 	return s, a
 }
 

@@ -25,7 +25,8 @@ var errSender = errors.New("the sender is not who the question says")
 // acknowledged before begun.
 type readPoint struct {
 	begun   time.Duration // lease clock, before the first message was sent
-	wall    time.Time     // wall clock at the same moment, for people
+	wall    time.Time     // wall clock at the same moment
+	offset  time.Duration // of the wall clock from the leader's; a leader's from the voters' median
 	index   uint64
 	reports []Report
 }
@@ -44,6 +45,8 @@ func (n *Node) readPoint(ctx context.Context) (p readPoint, err error) {
 			grant, refused := n.grant(asked, lead.Term)
 			n.takeLease(n.ID, grant, refused)
 		}
+		median, _ := n.clockOff()
+		p.offset = -median
 		return p, err
 	case lead.Self || lead.Leader == "":
 		return p, ledger.ErrNotLeader
@@ -62,8 +65,11 @@ func (n *Node) readPoint(ctx context.Context) (p readPoint, err error) {
 	}
 	n.takeLease(lead.Leader, resp.Grant, resp.Refused)
 	for i := range resp.Reports {
-		if r := &resp.Reports[i]; r.Node == lead.Leader {
+		switch r := &resp.Reports[i]; r.Node {
+		case lead.Leader:
 			n.compareRates(r, sent)
+		case n.ID:
+			p.offset = time.Duration(r.OffsetMS) * time.Millisecond
 		}
 	}
 	p.index, p.reports = resp.Index, resp.Reports
