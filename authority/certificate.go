@@ -18,7 +18,7 @@ import (
 // IssueIntents announces certificates that the node is about to sign.
 func (p *Peer) IssueIntents(ctx context.Context, c *command.IssueIntents) (state.Outcome, error) {
 	fault.Reached(fault.IntentAsked)
-	o, err := p.issues(ctx, "certificate.announce", c.Node, c)
+	o, err := p.issues(ctx, "certificate.announce", c.Node, c, issuancePart{intent: c})
 	fault.Reached(fault.IntentAccepted)
 	return o, err
 }
@@ -26,15 +26,12 @@ func (p *Peer) IssueIntents(ctx context.Context, c *command.IssueIntents) (state
 // RecordIssued records certificates that the node signed.
 func (p *Peer) RecordIssued(ctx context.Context, c *command.RecordIssued) (state.Outcome, error) {
 	fault.Reached(fault.RecordAsked)
-	o, err := p.issues(ctx, "certificate.record", c.Node, c)
+	o, err := p.issues(ctx, "certificate.record", c.Node, c, issuancePart{record: c})
 	fault.Reached(fault.RecordAccepted)
 	return o, err
 }
 
-func (p *Peer) issues(ctx context.Context, verb string, about lifecycle.NodeID, c interface {
-	command.Body
-	Check() error
-}) (state.Outcome, error) {
+func (p *Peer) issues(ctx context.Context, verb string, about lifecycle.NodeID, c interface{ Check() error }, part issuancePart) (state.Outcome, error) {
 	if l := p.s.ledger.Leadership(); !l.Self || !l.Ready {
 		return state.Outcome{}, ledger.ErrNotLeader
 	}
@@ -48,7 +45,8 @@ func (p *Peer) issues(ctx context.Context, verb string, about lifecycle.NodeID, 
 	if err := c.Check(); err != nil {
 		return state.Outcome{}, refuse("invalid", "", "%s: %v", verb, err)
 	}
-	return p.s.propose(ctx, p.s.commandOf("node:"+n.Name, c))
+	part.actor = "node:" + n.Name
+	return p.s.enterIssuance(ctx, part)
 }
 
 // BindCACert makes a CA certificate known that the node's instance signed, for itself or

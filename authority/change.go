@@ -144,6 +144,11 @@ func (s *Service) carryOut(ctx context.Context, req Request, caller *lifecycle.P
 	waits := ""
 	for range maxPlans {
 		v := s.ledger.View()
+		// A twin of the request may have been carried out since it was looked up: what
+		// came of it is the answer, and not a refusal because of what it has done.
+		if r, done, err := s.replay(v, req); done || err != nil {
+			return r, err
+		}
 		body, reads, err := plan(v)
 		if err != nil {
 			return Result{}, err

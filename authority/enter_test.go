@@ -45,9 +45,12 @@ type crowd struct {
 	done    sync.WaitGroup
 }
 
-func newCrowd(t *testing.T) *crowd {
-	c := &crowd{T: t, town: pkitest.NewTown(t, 1)}
-	c.town.Ledger.Must(t, &command.RaiseFormat{Format: command.MaxFormat})
+func newCrowd(t *testing.T) *crowd { return newCrowdAt(t, command.MaxFormat) }
+
+// newCrowdAt is one of a cluster that was raised to a format.
+func newCrowdAt(t *testing.T, format uint64) *crowd {
+	c := &crowd{T: t, town: pkitest.NewTown(t, 2)}
+	c.town.Ledger.Must(t, &command.RaiseFormat{Format: format})
 	c.ledger = &slow{Ledger: c.town.Ledger, let: make(chan error), came: make(chan command.Body, 16)}
 	c.audit = &recorder{ledger: c.town.Ledger}
 	c.service = authority.New(authority.Config{Ledger: c.ledger, Members: &members{}, Audit: c.audit, Clock: c.town.Ledger.Clock().Now, Logger: slog.New(slog.DiscardHandler)})
@@ -208,7 +211,7 @@ func TestFormatIsRaisedByAll(t *testing.T) {
 	w.ledger.Must(t, &command.UpdateNode{ID: n.ID, Addrs: n.Addrs, MaxFormat: command.MaxFormat - 1, Version: n.Version, Driver: n.Driver})
 	clerk := authority.NewClerk(w.service)
 	clerk.Tend(ctx, w.ledger.View())
-	if f := w.ledger.View().Cluster().Format; f != 1 {
+	if f := w.ledger.View().Cluster().Format; f != command.MaxFormat-1 {
 		t.Fatalf("the format is %d", f)
 	}
 	w.ledger.Must(t, &command.UpdateNode{ID: n.ID, Addrs: n.Addrs, MaxFormat: command.MaxFormat, Version: n.Version, Driver: n.Driver})

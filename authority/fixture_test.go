@@ -28,6 +28,7 @@ type recorder struct {
 	fail    error
 	ledger  *ledgertest.Ledger
 	at      []uint64 // index of the state when each record was written
+	after   func()   // once, when the next record was written
 }
 
 func (r *recorder) Append(_ context.Context, rec audit.Record) (uint64, error) {
@@ -37,7 +38,14 @@ func (r *recorder) Append(_ context.Context, rec audit.Record) (uint64, error) {
 		return 0, r.fail
 	}
 	r.records, r.at = append(r.records, rec), append(r.at, r.ledger.View().Position().Index)
-	return uint64(len(r.records)), nil
+	seq := uint64(len(r.records))
+	if after := r.after; after != nil {
+		r.after = nil
+		r.mu.Unlock()
+		after()
+		r.mu.Lock()
+	}
+	return seq, nil
 }
 
 func (r *recorder) AppendAsync(rec audit.Record) error {

@@ -182,6 +182,10 @@ func (s *Service) RevokeCertificates(ctx context.Context, req Request, issuer st
 	slices.SortFunc(items, func(a, b command.RevokeItem) int { return bytes.Compare(a.Serial[:], b.Serial[:]) })
 	serials := make([]lifecycle.Serial, len(items))
 	for i := range items {
+		var err error
+		if items[i].InvalidityAt, err = s.happened("invalidity_at", items[i].InvalidityAt); err != nil {
+			return Result{}, err
+		}
 		serials[i] = items[i].Serial
 	}
 	found, err := s.View().CertificatesOf(serials)

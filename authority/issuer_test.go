@@ -85,6 +85,8 @@ func TestRevokeCertificates(t *testing.T) {
 	if _, err := s.RevokeCertificates(ctx, as("web-01"), "corp", items(theirs, mine)); err != nil {
 		t.Errorf("its own: %v", err)
 	}
+	_, err = s.RevokeCertificates(ctx, as("op"), "corp", []command.RevokeItem{{Serial: mine, Reason: lifecycle.KeyCompromise, InvalidityAt: s.Now().Add(lifecycle.Hour)}})
+	code(t, err, "invalid")
 	_, err = s.RevokeCertificates(ctx, as("op"), "root", items(mine))
 	code(t, err, "denied")
 	_, err = s.RevokeCertificates(ctx, as("admin"), "root", items(mine))

@@ -106,9 +106,12 @@ func (s *Service) planKeyFor(v *state.View, spec KeySpec, purpose lifecycle.Purp
 	}
 	slices.SortFunc(c.Labels, func(a, b lifecycle.Label) int { return compare(a.Name, b.Name) })
 	if custody == lifecycle.Singleton {
+		if spec.Node == "" {
+			return nil, refuse(string(state.NodeNotFound), "chancery node list", "singleton custody needs the node that holds the key: --node NAME")
+		}
 		n := v.NodeByName(spec.Node)
 		if n == nil {
-			return nil, refuse(string(state.NodeNotFound), "chancery node list", "singleton custody needs the node that holds the key: --node NAME")
+			return nil, refuse(string(state.NodeNotFound), "chancery node list", "there is no node %q", spec.Node)
 		}
 		c.Node = n.ID
 	} else if spec.Node != "" {

@@ -1,6 +1,7 @@
 package authority_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/chancery-project/chancery/authority"
@@ -49,6 +50,7 @@ func TestCreateKey(t *testing.T) {
 		"bits of a curve":  {func(s *authority.KeySpec) { s.Bits = 256 }, "invalid"},
 		"odd custody":      {func(s *authority.KeySpec) { s.Custody = "shared" }, "invalid"},
 		"singleton":        {func(s *authority.KeySpec) { s.Custody = "singleton" }, string(state.NodeNotFound)},
+		"unknown holder":   {func(s *authority.KeySpec) { s.Custody, s.Node = "singleton", "ghost" }, string(state.NodeNotFound)},
 		"node":             {func(s *authority.KeySpec) { s.Node = "n1" }, "invalid"},
 		"bad policy":       {func(s *authority.KeySpec) { s.Policy = &lifecycle.Policy{} }, string(state.Invalid)},
 		"taken":            {func(s *authority.KeySpec) { s.Name = "root" }, string(state.AlreadyExists)},
@@ -57,6 +59,9 @@ func TestCreateKey(t *testing.T) {
 		c.change(&s)
 		_, err := w.service.CreateKey(ctx, as("admin"), s)
 		t.Run(name, func(t *testing.T) { code(t, err, c.want) })
+		if s.Node == "ghost" && !strings.Contains(err.Error(), `no node "ghost"`) {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 
@@ -151,6 +156,8 @@ func TestRevoke(t *testing.T) {
 	if v.Instance("ci", 1, w.node2).Condition != lifecycle.InstanceBad || v.Instance("ci", 1, w.ledger.NodeID()).Condition != lifecycle.Ready || v.Version("ci", 1).State != lifecycle.Active {
 		t.Error("more or less than one instance was revoked")
 	}
+	_, err = w.service.Revoke(ctx, as("op"), authority.RevokeSpec{Key: "ci", Reason: "keyCompromise", CompromisedSince: w.ledger.Clock().At().Add(lifecycle.Hour)})
+	code(t, err, "invalid") // what the thief signs until then would count as signed before
 	for want, s := range map[string]authority.RevokeSpec{
 		"invalid":                      {Key: "ci", Reason: "bored"},
 		string(state.KeyNotFound):      {Key: "ci-none", Reason: "superseded"},
@@ -166,10 +173,11 @@ func TestRevoke(t *testing.T) {
 	if _, err := w.service.Revoke(ctx, as("op"), authority.RevokeSpec{Key: "ci", Node: "n1", Reason: "superseded"}); err != nil {
 		t.Errorf("revoke a node's instances: %v", err)
 	}
-	if _, err := w.service.Revoke(ctx, as("op"), authority.RevokeSpec{Key: "ci", Reason: "keyCompromise"}); err != nil {
+	ahead := w.service.Now().Add(2 * lifecycle.Minute) // "now", by a clock that runs ahead
+	if _, err := w.service.Revoke(ctx, as("op"), authority.RevokeSpec{Key: "ci", Reason: "keyCompromise", CompromisedSince: ahead}); err != nil {
 		t.Fatal(err)
 	}
-	if v := w.ledger.View().Version("ci", 1); v.State != lifecycle.Compromised || v.Revocation.By != "op" {
+	if v := w.ledger.View().Version("ci", 1); v.State != lifecycle.Compromised || v.Revocation.By != "op" || v.Revocation.CompromisedSince == 0 || v.Revocation.CompromisedSince > w.service.Now() {
 		t.Errorf("revoked = %+v", v)
 	}
 }

@@ -36,8 +36,8 @@ func (s *Service) Replace(ctx context.Context, req Request, spec ReplaceSpec) (R
 	if reason == lifecycle.CertificateHold {
 		return Result{}, refuse("invalid", "chancery key suspend "+spec.Key, "a hold can be taken back and a replacement cannot: suspend the key, or choose another reason")
 	}
-	if now := s.Now(); spec.CompromisedSince > now {
-		return Result{}, refuse("invalid", "", "compromised_since %s lies in the future; it is %s", spec.CompromisedSince, now)
+	if spec.CompromisedSince, err = s.happened("compromised_since", spec.CompromisedSince); err != nil {
+		return Result{}, err
 	}
 	return s.change(ctx, req, access.KeyReplace, lifecycle.KeyID(spec.Key), func(v *state.View) (command.Body, []command.RowRef, error) {
 		k, err := findKey(v, spec.Key)

@@ -49,6 +49,7 @@ type Service struct {
 	logins  *challenges
 
 	revocations *revocations // that share entries
+	issuances   *issuances   // likewise
 }
 
 // New makes a Service; it starts nothing.
@@ -68,6 +69,7 @@ func New(c Config) *Service {
 	}
 	s.logins = newChallenges(s.rand)
 	s.revocations = &revocations{Carry: s.carryRevocations, Items: command.MaxGathered}
+	s.issuances = newIssuances(s)
 	return s
 }
 

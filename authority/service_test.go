@@ -295,6 +295,24 @@ func TestNotLeader(t *testing.T) {
 	}
 }
 
+// TestTwins: a request that was sent to two nodes, because the first was slow, is
+// carried out while the second one is being decided.
+func TestTwins(t *testing.T) {
+	w := build(t)
+	req := as("admin")
+	var first authority.Result
+	w.audit.after = func() {
+		var err error
+		if first, err = w.service.CreateKey(ctx, req, spec("ci")); err != nil {
+			t.Error(err)
+		}
+	}
+	r, err := w.service.CreateKey(ctx, req, spec("ci"))
+	if err != nil || !r.Outcome.Replayed || r.Outcome.Index != first.Outcome.Index || first.Outcome.Index == 0 {
+		t.Errorf("the twin = %+v, %v", r, err)
+	}
+}
+
 func TestUnknownOutcomeIsRecordedAsSuch(t *testing.T) {
 	w := build(t)
 	w.ledger.LoseNextAnswer()

@@ -134,6 +134,9 @@ func (s *Service) Revoke(ctx context.Context, req Request, spec RevokeSpec) (Res
 	if err != nil {
 		return Result{}, refuse("invalid", "", "%v", err)
 	}
+	if spec.CompromisedSince, err = s.happened("compromised_since", spec.CompromisedSince); err != nil {
+		return Result{}, err
+	}
 	return s.change(ctx, req, access.KeyRevoke, lifecycle.KeyID(spec.Key), func(v *state.View) (command.Body, []command.RowRef, error) {
 		k, err := findKey(v, spec.Key)
 		if err != nil {
@@ -163,6 +166,20 @@ func (s *Service) Revoke(ctx context.Context, req Request, spec RevokeSpec) (Res
 		// what must be true after it, whatever was true before.
 		return c, nil, nil
 	})
+}
+
+// callerAhead is how far a caller's clock may run ahead of the node's.
+const callerAhead = 5 * lifecycle.Minute
+
+// happened is when a compromise was, by a caller whose clock may run ahead a little: it
+// is now at the latest. A time that is still to come is a typing error, by which
+// everything that the thief signs until then would count as signed before.
+func (s *Service) happened(what string, at lifecycle.Instant) (lifecycle.Instant, error) {
+	now := s.Now()
+	if at > now.Add(callerAhead) {
+		return 0, refuse("invalid", "", "%s %s lies in the future; it is %s", what, at, now)
+	}
+	return min(at, now), nil
 }
 
 // minPrefix is the shortest prefix of a kid or id that is accepted.

@@ -132,6 +132,9 @@ func (t *tail) append(batch []*waiter, j *Journal) error {
 	if t.out = out; cap(out) > maxIdleBufferBytes {
 		t.out = nil
 	}
+	if records == 0 {
+		return nil // somebody waits for those before
+	}
 	// Dying from here to the end of the sync leaves a part of out in the file: of a
 	// killed process a beginning of it, of a stopped machine some of its sectors and
 	// not others. Whole lines at its beginning count after the restart, records of

@@ -110,6 +110,23 @@ func (j *Journal) AppendAsync(r Record) error {
 	return err
 }
 
+// settle returns when what was appended before is on the disk, or cannot be, or when the
+// disk takes longer for it than a record may wait anyway.
+func (j *Journal) settle() {
+	w := j.waiter()
+	if j.enqueue(w) != nil {
+		j.pool.Put(w)
+		return // it is closed, or broken: what is on the disk is all there is
+	}
+	patience := time.NewTimer(j.delay)
+	defer patience.Stop()
+	select {
+	case <-w.done:
+		j.pool.Put(w)
+	case <-patience.C: // the committer still holds w
+	}
+}
+
 // Head returns the last line that is on the disk. Seq 0 means no record yet.
 func (j *Journal) Head() Head {
 	j.mu.Lock()

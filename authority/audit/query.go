@@ -34,10 +34,12 @@ func Query(dir string, f Filter) iter.Seq2[Entry, error] {
 	return query(dir, f, math.MaxUint64)
 }
 
-// Query is like the function Query over the records that are on the disk when the
-// iteration begins. It never blocks the committer.
+// Query is like the function Query over the records that were appended before the
+// iteration begins, those too that AppendAsync has left for the next sync: whoever was
+// refused finds it here at once. It never blocks the committer.
 func (j *Journal) Query(f Filter) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
+		j.settle()
 		// Everything up to this head was written before: a line behind it, perhaps
 		// half written, is never looked at.
 		query(j.dir, f, j.Head().Seq)(yield)

@@ -138,6 +138,30 @@ func TestQueryOfLiveJournalEndsAtItsHead(t *testing.T) {
 	}
 }
 
+// Whoever was refused looks for it at once, and finds it; a journal that has nothing new
+// is not synced for a reader, and one that was closed still shows what it has.
+func TestQueryFindsWhatWaitsForASync(t *testing.T) {
+	d := &tapDisk{}
+	j := open(t, t.TempDir(), Options{disk: d, FlushDelay: time.Hour})
+	if err := j.AppendAsync(Record{Kind: SignRefused, Key: "k"}); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		if got := seqs(t, j.Query(Filter{})); fmt.Sprint(got) != "[1]" {
+			t.Fatalf("found %v", got)
+		}
+	}
+	if _, syncs := d.counts(); syncs != 1 {
+		t.Errorf("%d syncs for one record", syncs)
+	}
+	if err := j.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if got := seqs(t, j.Query(Filter{})); fmt.Sprint(got) != "[1]" {
+		t.Errorf("after its end: %v", got)
+	}
+}
+
 func TestQueryReportsAMissingDirectory(t *testing.T) {
 	n := 0
 	for _, err := range Query(filepath.Join(t.TempDir(), "missing"), Filter{}) {

@@ -76,9 +76,14 @@ func (o *Office) Issue(ctx context.Context, order Order) (is *Issued, err error)
 		return nil, refuse("invalid", "openssl req -new makes one", "%v", err)
 	}
 	req.Names = join(req.Names, order.Names)
-	return o.overtaking(&order, digest, func(uint64) (*Issued, error) {
+	is, err = o.overtaking(&order, digest, func(uint64) (*Issued, error) {
 		return o.issue(ctx, &job{Order: order, request: req, digest: digest[:], verb: "cert.issue"})
 	})
+	var unknown *authority.Refusal
+	if errors.As(err, &unknown) && unknown.Code == string(state.KeyNotFound) {
+		return nil, refuse(string(state.IssuerNotFound), "chancery issuer list", "there is no issuer %.80q", order.Issuer)
+	}
+	return is, err
 }
 
 // maxTries is how often a request is followed from one version to the next: a second

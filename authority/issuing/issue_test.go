@@ -66,7 +66,7 @@ func TestRefusedOrders(t *testing.T) {
 	}{
 		"no role":         {func(o *Order) { o.Caller.Principal = "nobody" }, "denied"},
 		"no rule":         {func(o *Order) { o.Caller.Principal = "guest" }, "certificate_refused"},
-		"unknown issuer":  {func(o *Order) { o.Issuer = "corpx" }, string(state.KeyNotFound)},
+		"unknown issuer":  {func(o *Order) { o.Issuer = "corpx" }, string(state.IssuerNotFound)},
 		"unknown profile": {func(o *Order) { o.Profile = "serverx" }, string(state.ProfileNotFound)},
 		"ours":            {func(o *Order) { o.Profile = lifecycle.ProfileOCSP }, string(state.ProfileNotFound)},
 		"no request":      {func(o *Order) { o.CSR = []byte("hello") }, "invalid"},
@@ -227,6 +227,11 @@ func TestRenew(t *testing.T) {
 	w.ledger.Must(t, &command.RevokeCertificates{Items: []command.RevokeItem{{Serial: is.Serial, Reason: lifecycle.KeyCompromise}}})
 	_, err = w.office.Renew(ctx, renewal(nil))
 	code(t, err, string(state.CertificateRevoked))
+	w.ledger.Pass(t, 31*24*time.Hour)
+	_, err = w.office.Renew(ctx, renewal(func(r *Renewal) {
+		r.Serial, r.Proof = again.Serial, prove(t, w, &Renewal{Serial: again.Serial, CSR: r.CSR, RequestID: r.RequestID, At: r.At}, next)
+	}))
+	code(t, err, string(state.CertificateExpired))
 }
 
 func prove(t *testing.T, w *world, r *Renewal, key *ecdsa.PrivateKey) []byte {

@@ -85,11 +85,13 @@ type recorded struct {
 	state.GroupOutcome
 }
 
-// What one entry carries at most: it has to fit a message between nodes.
+// What is announced or recorded at a time at most: it has to fit a message between nodes.
+// The leader gathers what they send into its entries, one at a time. With fewer flights
+// what a node has ready misses some of them; with more, what is sent hardly carries anything.
 const (
 	entryCertificates = 128
 	entryBytes        = 128 << 10
-	flights           = 1   // more would be on their way sooner, with fewer certificates each
+	flights           = 3
 	announcedBytes    = 512 // of an item beside its names
 )
 

@@ -14,7 +14,9 @@ import (
 	"math/big"
 	"net"
 	"net/netip"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	cbasn1 "golang.org/x/crypto/cryptobyte/asn1"
@@ -45,6 +47,9 @@ type CA struct {
 	trial  *trialKey
 	roots  *x509.CertPool // the chain, with the throwaway key in every CA
 	inter  *x509.CertPool
+
+	constrained bool        // something in the chain constrains names
+	proven      atomic.Bool // a verifier has accepted a leaf, and will accept every other: see verifyLeaf
 }
 
 // NewCA prepares an instance's CA certificate. chain holds the certificates above it,
@@ -55,11 +60,13 @@ func NewCA(cert *x509.Certificate, alg lifecycle.Algorithm, links Links, chain .
 	if err != nil {
 		return nil, err
 	}
-	ca := &CA{Cert: cert, Links: links, alg: alg, trial: key, roots: x509.NewCertPool(), inter: x509.NewCertPool()}
+	above := constraining(chain)
+	ca := &CA{Cert: cert, Links: links, alg: alg, trial: key, roots: x509.NewCertPool(), inter: x509.NewCertPool(),
+		constrained: constrained(cert) || len(above) > 0}
 	parent := *cert
 	parent.PublicKey = nil
 	ca.parent = &parent
-	return ca, ca.shadow(append([]*x509.Certificate{cert}, constraining(chain)...))
+	return ca, ca.shadow(append([]*x509.Certificate{cert}, above...))
 }
 
 // constraining cuts off what stands above the last certificate that constrains names:
@@ -303,6 +310,9 @@ func CheckTerms(t *lifecycle.IssuerTerms) error {
 	for _, l := range [][]string{t.Names.PermittedDNS, t.Names.ExcludedDNS, t.Names.PermittedURIs, t.Names.ExcludedURIs} {
 		for _, s := range l {
 			host := s
+			if strings.HasPrefix(s, "*") {
+				return fmt.Errorf("name constraint %q: without the asterisk, a constraint stands for a domain and everything under it", s)
+			}
 			if len(host) > 1 && host[0] == '.' {
 				host = host[1:]
 			}

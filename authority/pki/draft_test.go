@@ -101,7 +101,7 @@ func TestRefusedOrders(t *testing.T) {
 	}{
 		"own name":                {order: order(nil, "a.web.corp.test")},
 		"listed wildcard":         {order: order(nil, "*.wild.corp.test")},
-		"wildcard nobody listed":  {order(nil, "*.web.corp.test"), ErrName, "does not give web-01"},
+		"wildcard nobody listed":  {order(nil, "*.web.corp.test"), ErrName, `only a rule with "=*.web.corp.test" does`},
 		"name of others":          {order(nil, "a.db.corp.test"), ErrName, "allows *.web.corp.test"},
 		"deeper than the rule":    {order(nil, "b.a.web.corp.test"), ErrName, "does not give web-01"},
 		"no name":                 {order(nil), ErrOrder, "at least one name"},
@@ -129,14 +129,29 @@ func TestRefusedOrders(t *testing.T) {
 	}
 }
 
-// TestConstraintsAbove are kept by the leaves of a CA that has none itself.
+// TestConstraintsAbove are kept by the leaves of a CA that has none itself, however many
+// leaves were in order before.
 func TestConstraintsAbove(t *testing.T) {
 	ca := rootWith(t, lifecycle.ES256, lifecycle.NameConstraints{PermittedDNS: []string{"corp.test"}}).issuing(t, lifecycle.ES256, nil)
-	for name, ok := range map[string]bool{"a.corp.test": true, "a.other.test": false} {
-		_, err := ca.Draft(Order{Request: request(t, keyOf(t, KeyP256), "", Names{DNS: []string{name}}), Requester: operator,
+	for _, c := range []struct {
+		name string
+		ok   bool
+	}{{"a.corp.test", true}, {"a.other.test", false}, {"b.corp.test", true}, {"b.other.test", false}} {
+		_, err := ca.Draft(Order{Request: request(t, keyOf(t, KeyP256), "", Names{DNS: []string{c.name}}), Requester: operator,
 			Profile: Builtin("server"), Serial: serial(t), Now: now})
-		if (err == nil) != ok {
-			t.Errorf("%s: %v", name, err)
+		if (err == nil) != c.ok {
+			t.Errorf("%s: %v", c.name, err)
+		}
+	}
+}
+
+// TestCheckTerms: a name constraint is a domain, as X.509 writes it, and no pattern.
+func TestCheckTerms(t *testing.T) {
+	for names, ok := range map[string]bool{"corp.test": true, "test": true, ".corp.test": true, "*.corp.test": false, "*": false, "Corp.test": false, "corp.test.": false, "10.0.0.0/8": false, "": false} {
+		terms := lifecycle.DefaultIssuerTerms(lifecycle.IssuingIssuer, "corp")
+		terms.Names.PermittedDNS = []string{names}
+		if err := CheckTerms(&terms); (err == nil) != ok {
+			t.Errorf("%q: %v", names, err)
 		}
 	}
 }

@@ -31,7 +31,7 @@ func (ca *CA) lint(c *x509.Certificate, p *Profile, names *Names) error {
 	case c.NotAfter.Sub(c.NotBefore) > time.Duration(p.Terms.MaxValidity+p.Terms.Backdate)*time.Millisecond:
 		return fmt.Errorf("it lives longer than profile %s allows", p.Name)
 	}
-	return ca.verify(c)
+	return ca.verifyLeaf(c)
 }
 
 // lintCA is lint for a CA certificate below this one.
@@ -85,6 +85,22 @@ func has(c *x509.Certificate, id asn1.ObjectIdentifier) bool {
 		}
 	}
 	return false
+}
+
+// verifyLeaf runs the verifier over a leaf. Where nothing constrains names, one leaf
+// tells about all of them: what is left to judge is the CA itself, which does not change,
+// and the lifetime, which lintAny holds within the CA's.
+func (ca *CA) verifyLeaf(c *x509.Certificate) error {
+	if ca.proven.Load() {
+		return nil
+	}
+	if err := ca.verify(c); err != nil {
+		return err
+	}
+	if !ca.constrained {
+		ca.proven.Store(true)
+	}
+	return nil
 }
 
 // verify runs the verifier of crypto/x509 over the chain of throwaway signatures.

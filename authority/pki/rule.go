@@ -58,6 +58,9 @@ func allow(profile string, rules []lifecycle.NameRule, r Requester, n *Names) er
 			for _, p := range l.allowed {
 				ok = ok || l.matches(p, name)
 			}
+			if !ok && strings.HasPrefix(name, "*") {
+				return fmt.Errorf("%w: profile %s does not give %s the %s %s: only a rule with %q does, no pattern gives a wildcard", ErrName, profile, r.Name, l.kind, name, exactly+name)
+			}
 			if !ok {
 				return fmt.Errorf("%w: profile %s does not give %s the %s %s: its rule for %q allows %s", ErrName, profile, r.Name, l.kind, name, rule.Requester, either(l.allowed))
 			}

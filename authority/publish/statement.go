@@ -20,6 +20,8 @@ var (
 	// ErrNoStatusKey is returned when this node has no certificate for its status key,
 	// or only an expired one.
 	ErrNoStatusKey = errors.New("this node has no valid certificate for its status key")
+	// ErrNotDated is returned while this node's clock cannot be relied on.
+	ErrNotDated = errors.New("this node may not date a statement")
 	// ErrSigningBusy is returned when too many statements wait to be signed.
 	ErrSigningBusy = errors.New("too many statements wait to be signed")
 )
@@ -40,6 +42,7 @@ type StatusKey struct {
 // lease is needed, because a statement carries its own age and lives for seconds.
 // The zero Attestor has no key and says so.
 type Attestor struct {
+	Dated  func() error  // whether this node's clock may date a statement; nil = always
 	Signed atomic.Uint64 // statements made
 
 	now   atomic.Pointer[sealed]
@@ -94,6 +97,11 @@ func (a *Attestor) Ready(now time.Time) (notAfter time.Time, node lifecycle.Node
 func (a *Attestor) Sign(ctx context.Context, typ string, payload []byte, now time.Time) (string, error) {
 	if _, _, ok := a.Ready(now); !ok {
 		return "", ErrNoStatusKey
+	}
+	if a.Dated != nil {
+		if err := a.Dated(); err != nil {
+			return "", fmt.Errorf("%w: %w", ErrNotDated, err)
+		}
 	}
 	if err := a.enter(ctx); err != nil {
 		return "", err

@@ -86,6 +86,14 @@ func TestAttestorWithoutAKey(t *testing.T) {
 	}
 }
 
+func TestAttestorWithAWrongClock(t *testing.T) {
+	a, _ := newAttestor(t)
+	a.Dated = func() error { return errors.New("off by a year") }
+	if _, err := a.Sign(t.Context(), "t", nil, noon); !errors.Is(err, ErrNotDated) {
+		t.Errorf("signed: %v", err)
+	}
+}
+
 // TestSigningIsBounded: with every slot taken a statement is refused soon, whoever
 // asks, and a caller who goes away is not waited for.
 func TestSigningIsBounded(t *testing.T) {

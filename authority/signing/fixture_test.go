@@ -74,6 +74,7 @@ type world struct {
 	signer  *signing.Signer
 	elapsed atomic.Int64
 	usable  error
+	clock   error // of dating things
 	lease   lease
 
 	seal    atomic.Pointer[lifecycle.Seal]
@@ -108,7 +109,7 @@ func build(t testing.TB) *world {
 	w.ledger.Must(t, &command.AddToken{ID: "token-robot", Principal: "robot", Hash: hash[:], ExpiresAt: w.ledger.Clock().At().Add(lifecycle.Day)})
 	w.lease.Lease, w.record = w.ledger, w.propose
 	w.signer = signing.New(signing.Config{Ledger: w.ledger, Lease: &w.lease, Store: w.store, Audit: w.audit, Clock: w.ledger.Clock().Now,
-		Elapsed: func() time.Duration { return time.Duration(w.elapsed.Load()) }, MaxAge: time.Minute,
+		Elapsed: func() time.Duration { return time.Duration(w.elapsed.Load()) }, MaxAge: time.Minute, Dated: func() error { return w.clock },
 		Record: func(ctx context.Context, groups []command.SignatureGroup) (state.Outcome, error) {
 			return w.record(ctx, groups)
 		},

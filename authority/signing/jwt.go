@@ -35,7 +35,7 @@ func (s *Signer) SignJWT(ctx context.Context, req Request, claims []byte, typ st
 		return nil, err
 	}
 	if !j.key.Purpose.SignsTokens() {
-		return nil, refuse("wrong_purpose", "chancery sign "+req.Key, "%s is a %s key: it signs no tokens", req.Key, j.key.Purpose)
+		return nil, refuse("wrong_purpose", "chancery sign "+req.Key, "%s is a key of purpose %s: it signs no tokens", req.Key, j.key.Purpose)
 	}
 	if typ, err = chooseType(j.key, typ); err != nil {
 		return nil, err
@@ -45,6 +45,9 @@ func (s *Signer) SignJWT(ctx context.Context, req Request, claims []byte, typ st
 		return nil, err
 	}
 	if err := completeClaims(j.key, set, s.Clock().Unix(), ttl); err != nil {
+		return nil, err
+	}
+	if err := s.dated(req); err != nil {
 		return nil, err
 	}
 	signing, err := signingInput(j, typ, set)

@@ -3,6 +3,7 @@ package signing_test
 import (
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -10,7 +11,9 @@ import (
 	"github.com/go-jose/go-jose/v4"
 	"github.com/go-jose/go-jose/v4/jwt"
 
+	"github.com/chancery-project/chancery/authority/audit"
 	"github.com/chancery-project/chancery/authority/hsm"
+	"github.com/chancery-project/chancery/authority/hsm/hsmtest"
 	"github.com/chancery-project/chancery/authority/signing"
 	"github.com/chancery-project/chancery/fsm/lifecycle"
 )
@@ -78,6 +81,26 @@ func TestJWT(t *testing.T) {
 	code(t, err, "wrong_purpose")
 	_, err = w.signer.SignJWS(ctx, w.request("ci-tokens"), []signing.Input{hello})
 	code(t, err, "wrong_purpose")
+}
+
+// TestWrongClock: a node whose clock is wrong signs no token, and what bears no date.
+func TestWrongClock(t *testing.T) {
+	w := build(t)
+	w.create("ci-tokens", lifecycle.ForToken, lifecycle.ES256, nil)
+	w.clock = errors.New("off by a year")
+	before := w.store.Calls(hsmtest.OpSign)
+	_, err := w.signer.SignJWT(ctx, w.request("ci-tokens"), []byte(`{}`), "", 0)
+	code(t, err, "clock_unsure")
+	if w.store.Calls(hsmtest.OpSign) != before || w.audit.count(audit.SignRefused) != 1 {
+		t.Errorf("the key was used %d times, %d refusals are in the audit", w.store.Calls(hsmtest.OpSign)-before, w.audit.count(audit.SignRefused))
+	}
+	if _, err := w.signer.Sign(ctx, w.request("ci"), []signing.Input{hello}); err != nil {
+		t.Errorf("a message: %v", err)
+	}
+	w.clock = nil
+	if _, err := w.signer.SignJWT(ctx, w.request("ci-tokens"), []byte(`{}`), "", 0); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestJWS(t *testing.T) {

@@ -59,6 +59,7 @@ type Config struct {
 	Clock      func() time.Time
 	Elapsed    func() time.Duration
 	Usable     func(key lifecycle.KeyID, version uint64) error // what the reconciler says of this node's instance; nil = all usable
+	Dated      func() error                                    // whether this node's clock may date what it signs; nil = always
 	Sealed     func(key lifecycle.KeyID) *lifecycle.Seal       // the local seal that forbids a key; nil = there are none
 	Record     Record                                          // writes strict signatures into the log; nil = strict keys do not sign here
 	MaxAge     time.Duration                                   // of a request when its signature is released; 0 = what the cluster's settings say
@@ -195,7 +196,7 @@ func (j *job) signature(in Input) Signature {
 func (j *job) prepare(verb string, in Input) ([]byte, error) {
 	p := j.key.Policy
 	if verb != "jwt" && !j.key.Purpose.SignsBytes() {
-		return nil, refuse("wrong_purpose", "chancery jwt sign "+string(j.key.ID), "%s is a %s key: it signs tokens whose claims were checked, never bytes a caller chose", j.key.ID, j.key.Purpose)
+		return nil, refuse("wrong_purpose", "chancery jwt sign "+string(j.key.ID), "%s is a key of purpose %s: it signs tokens whose claims were checked, never bytes a caller chose", j.key.ID, j.key.Purpose)
 	}
 	switch {
 	case (in.Message == nil) == (in.Digest == nil):
@@ -270,6 +271,18 @@ func (s *Signer) refused(r Request, err error) error {
 		return errors.Join(err, recErr)
 	}
 	return err
+}
+
+// dated refuses what bears a date while this node's clock cannot be relied on. It is
+// asked after the time was read.
+func (s *Signer) dated(r Request) error {
+	if s.Dated == nil {
+		return nil
+	}
+	if err := s.Dated(); err != nil {
+		return s.refused(r, refuse("clock_unsure", "set the clock of this node (chancery status shows all of them); another node signs it", "%v: nothing that bears a date is signed here", err))
+	}
+	return nil
 }
 
 func refuse(code, hint, format string, args ...any) error {

@@ -70,11 +70,14 @@ func (s *Signer) structure(ctx context.Context, req Request, st Structure) (Sign
 	}
 	j.verb = st.Verb
 	if j.key.Purpose != lifecycle.ForCertificate {
-		return Signature{}, s.refused(req, refuse("wrong_purpose", "chancery issuer list", "%s is a %s key: it signs no certificates", j.key.ID, j.key.Purpose))
+		return Signature{}, s.refused(req, refuse("wrong_purpose", "chancery issuer list", "%s is a key of purpose %s: it signs no certificates", j.key.ID, j.key.Purpose))
 	}
 	tbs, err := st.Make(Mandate{View: j.view, Key: j.key, Version: j.version, Instance: j.instance, Caller: j.caller})
 	if err != nil {
 		return Signature{}, s.refused(req, err)
+	}
+	if err := s.dated(req); err != nil {
+		return Signature{}, err
 	}
 	fault.Reached(fault.SignAdmitted)
 	in := Digest(j.key.Alg, tbs)

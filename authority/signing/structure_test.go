@@ -135,6 +135,16 @@ func TestStructureGate(t *testing.T) {
 	code(t, err, "key_suspended")
 }
 
+func TestStructureByAWrongClock(t *testing.T) {
+	w, d, _ := pkiWorld(t)
+	w.clock = errors.New("off by a year")
+	_, err := w.signer.SignStructure(ctx, w.request("ci-ca"), d.structure())
+	code(t, err, "clock_unsure")
+	if slices.Contains(d.steps, "announce") || slices.Contains(d.steps, "enter") {
+		t.Errorf("got as far as %v", d.steps)
+	}
+}
+
 func TestStructureNeedsItsPurpose(t *testing.T) {
 	w, d, _ := pkiWorld(t)
 	_, err := w.signer.SignStructure(ctx, w.request("ci"), d.structure())

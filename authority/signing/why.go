@@ -60,5 +60,12 @@ func whyNotHere(v *state.View, k *lifecycle.Key, ver *lifecycle.Version, mine *l
 	case mine.Condition == lifecycle.InstanceBad:
 		return refuse("instance_not_here", hint, "the instance of %s version %d on %s was revoked", k.ID, ver.Number, n.Name)
 	}
-	return refuse("instance_not_here", hint, "the instance of %s version %d on %s is %s: %s", k.ID, ver.Number, n.Name, mine.Condition, mine.Detail)
+	standing := mine.Condition.String()
+	if mine.Condition == lifecycle.Pending {
+		standing += ", its key pair is being made"
+	}
+	if mine.Detail != "" {
+		standing += ": " + mine.Detail
+	}
+	return refuse("instance_not_here", hint, "the instance of %s version %d on %s is %s", k.ID, ver.Number, n.Name, standing)
 }

@@ -171,6 +171,9 @@ func openKeyring(cfg hsm.Config) (*keyring, error) {
 		}
 	}
 	secret, err := hsm.ReadSecret(what, path)
+	if errors.Is(err, fs.ErrNotExist) && kind == fromKeyFile {
+		return nil, fmt.Errorf("open software key store: %w. Bring its copy back, which alone opens the keys of this node; a new node gets one with: chancery keystore create-key-file %s", err, path)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open software key store: %w", err)
 	}

@@ -161,6 +161,16 @@ func TestWrongSecretIsRefused(t *testing.T) {
 	}
 }
 
+// TestMissingKeyFile: a lost one is brought back, and only a new node gets a new one.
+func TestMissingKeyFile(t *testing.T) {
+	cfg := hsmtest.SoftConfig(t)
+	cfg.KeyFile = filepath.Join(t.TempDir(), "gone.key")
+	_, err := hsm.Open(hsmtest.Context(t), cfg, nil)
+	if !errors.Is(err, hsm.ErrSecretFile) || !strings.Contains(err.Error(), "copy back") || !strings.Contains(err.Error(), "create-key-file "+cfg.KeyFile) {
+		t.Errorf("Open: %v", err)
+	}
+}
+
 func secretFile(t *testing.T, content string, mode os.FileMode) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "secret")

@@ -38,10 +38,13 @@ type Config struct {
 // A number is given out by the log before the list is signed, with the hash of the one
 // list it stands for. If this node dies after that, the next list has the next number:
 // a list that nobody has seen is missed by nobody.
-type Maker struct{ Config }
+type Maker struct {
+	Config
+	made map[place]time.Time // when this process signed an own list
+}
 
 // NewMaker makes one.
-func NewMaker(c Config) *Maker { return &Maker{c} }
+func NewMaker(c Config) *Maker { return &Maker{c, map[place]time.Time{}} }
 
 const (
 	// gather is the least time between two lists of an instance: what is revoked
@@ -140,9 +143,20 @@ func (m *Maker) due(v *state.View, is *lifecycle.Issuer, ca *lifecycle.CACert, s
 	have := m.Store.Get(ca.KID, shard)
 	lost := have == nil || have.Number != row.Number || !bytes.Equal(have.TBSHash[:], row.TBSHash)
 	if lost || v.CertTally(ca.KID).RevokedIndex > row.AtIndex {
+		if age < 0 { // the clock was set back: what the list says of its time says nothing now
+			age = m.sinceMade(place{ca.KID, shard}, now)
+		}
 		return max(gather-age, 0)
 	}
 	return max(time.Duration(is.CRLEvery)*time.Millisecond-age, 0)
+}
+
+// sinceMade is how long ago this process signed a list; long ago if it does not know.
+func (m *Maker) sinceMade(p place, now time.Time) time.Duration {
+	if made, ok := m.made[p]; ok && !now.Before(made) {
+		return now.Sub(made)
+	}
+	return gather
 }
 
 // uphold signs the list of an own instance when it is due.
@@ -176,6 +190,7 @@ func (m *Maker) uphold(ctx context.Context, v *state.View, is *lifecycle.Issuer,
 		return 0, err
 	}
 	fault.Reached(fault.CRLKept)
+	m.made[place{ca.KID, shard}] = m.Clock()
 	m.Logger.Info("signed a CRL", "key", ca.Issuer, "kid", ca.KID, "number", f.Number, "entries", d.Entries, "size_bytes", len(der))
 	return gather, nil
 }
@@ -221,7 +236,8 @@ func (m *Maker) follow(ctx context.Context, v *state.View, ca *lifecycle.CACert,
 	if have := m.Store.Get(ca.KID, shard); have != nil && have.Number >= row.Number {
 		return rest, nil
 	}
-	if age := m.Clock().Sub(time.UnixMilli(int64(row.AllocatedAt))); age < signed {
+	// A clock that is far behind says nothing of the list's age.
+	if age := m.Clock().Sub(time.UnixMilli(int64(row.AllocatedAt))); age > -gather && age < signed {
 		return min(signed-age, signed), nil
 	}
 	cert, alg, err := issuerOf(v, ca)

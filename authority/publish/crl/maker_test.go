@@ -192,23 +192,32 @@ func TestMakerRestarts(t *testing.T) {
 	}
 }
 
+// listOfOther is a list that the second node signs.
+func (w *office) listOfOther(number uint64, entries ...revoked) []byte {
+	l := listOf(w.Corp[1], number)
+	at := w.Ledger.Clock().At() / 1000 * 1000
+	l.ThisUpdate, l.NextUpdate = at, at.Add(72*lifecycle.Hour)
+	return sign(w.t, w.Corp[1], l, encode(entries))
+}
+
+// allocateOther gives out its number.
+func (w *office) allocateOther(der []byte) {
+	w.t.Helper()
+	f, err := crl.Read(der)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.Ledger.Must(w.t, &command.AllocateCRL{Node: w.Nodes[1], KID: w.Corp[1].KID, Number: f.Number, TBSHash: f.TBSHash[:], ThisUpdate: instant(f.ThisUpdate), NextUpdate: instant(f.NextUpdate),
+		AtIndex: w.Ledger.View().Position().Index})
+}
+
 // A list of another node is kept when it is the one that the log knows.
 func TestMakerFetches(t *testing.T) {
 	w := buildOffice(t)
 	ca := w.Corp[1]
-	far := func(number uint64, entries ...revoked) []byte {
-		l := listOf(ca, number)
-		at := w.Ledger.Clock().At() / 1000 * 1000
-		l.ThisUpdate, l.NextUpdate = at, at.Add(72*lifecycle.Hour)
-		return sign(t, ca, l, encode(entries))
-	}
+	far := w.listOfOther
 	allocate := func(der []byte) {
-		f, err := crl.Read(der)
-		if err != nil {
-			t.Fatal(err)
-		}
-		w.Ledger.Must(t, &command.AllocateCRL{Node: w.Nodes[1], KID: ca.KID, Number: f.Number, TBSHash: f.TBSHash[:], ThisUpdate: instant(f.ThisUpdate), NextUpdate: instant(f.NextUpdate),
-			AtIndex: w.Ledger.View().Position().Index})
+		w.allocateOther(der)
 		w.asked = 0
 		if wait := w.maker.Tend(t.Context()); w.asked != 0 || wait <= 0 || wait > time.Second {
 			t.Errorf("asked %d times for a list that cannot be signed yet, looks again in %s", w.asked, wait)
@@ -255,6 +264,28 @@ func TestMakerStops(t *testing.T) {
 	if l := w.list(w.Root.KID); l == nil || l.Number.Int64() != 2 {
 		t.Errorf("the root's list: %+v", l)
 	}
+}
+
+// A clock that was ahead and is set right again holds up neither a revocation nor the
+// list of another node.
+func TestMakerAfterClockSetBack(t *testing.T) {
+	w := buildOffice(t)
+	one, two := w.Issue(0, "a.test"), w.Issue(0, "b.test")
+	w.Ledger.Pass(t, time.Hour)
+	w.tend(0, 1)
+	w.remote = w.listOfOther(1)
+	w.allocateOther(w.remote)
+	w.Ledger.Clock().Advance(-time.Hour)
+	w.Revoke(one.Serial(), lifecycle.KeyCompromise)
+	w.tend(0, 2, one.Serial())
+	if l := w.list(w.Corp[1].KID); l == nil {
+		t.Error("the list of the other node was not fetched")
+	}
+	w.Revoke(two.Serial(), lifecycle.KeyCompromise)
+	if wait := w.tend(0, 2, one.Serial()); wait > time.Second { // it waits for others as ever
+		t.Errorf("looks again in %s", wait)
+	}
+	w.tend(2*time.Second, 3, one.Serial(), two.Serial())
 }
 
 // Shards stand beside the full list.
