@@ -15,6 +15,9 @@ func Event(v *state.View, l *state.Leaf) wire.Event {
 	e := wire.Event{ID: wire.EventID(v.Position().Epoch, l.Index), At: wire.Time(l.At), Kind: l.Kind, Key: wire.Text(l.Key), Version: l.Version,
 		KID: wire.Text(l.KID), Actor: l.Actor, RequestID: wire.Text(l.RequestID), Before: wire.Text(l.Before), After: wire.Text(l.After),
 		Reason: wire.Text(l.Reason), Detail: l.Detail, Data: eventData(v, l), Index: l.Index}
+	if len(l.Serials) == 1 && l.Count <= 1 {
+		e.Serial = wire.Text(l.Serials[0].String())
+	}
 	if l.Node != "" {
 		e.Node = wire.Text(NodeName(v, l.Node))
 	}

@@ -125,6 +125,7 @@ var failures = []struct {
 	{audit.ErrBroken, wire.Internal, "the audit chain of this node is broken", "chancery audit verify"},
 
 	{publish.ErrNoStatusKey, wire.NoStatusKey, "this node has no valid certificate for its status key, so it cannot sign that", "try another node, or again in a moment"},
+	{publish.ErrNotDated, wire.ClockUnsure, "this node's clock is not to be relied on, so it cannot sign that", "try another node; chancery status shows the clocks"},
 	{publish.ErrSigningBusy, wire.Busy, "too many statements wait to be signed", "ask without a nonce, or another node"},
 	{publish.ErrNoKey, wire.KeyNotFound, "", "chancery key list"},
 	{publish.ErrNoInstance, wire.InstanceNotFound, "", "chancery key show NAME"},

@@ -101,3 +101,24 @@ func TestStampsSayHowOld(t *testing.T) {
 		t.Errorf("a state of unknown age is %q", h.Get(wire.HeaderFreshness))
 	}
 }
+
+// FuzzParseFreshness: whatever the headers say, no bound is wider than the widest, and
+// who may not have a linearizable read gets none.
+func FuzzParseFreshness(f *testing.F) {
+	for _, s := range []string{"", "stale", "bounded=2s", "bounded=1h", "bounded=-1ns", "linearizable", "at_least", "bounded=\xff"} {
+		f.Add(s, "1902", "1")
+	}
+	f.Add("bounded", "18446744073709551616", "-1")
+	f.Fuzz(func(t *testing.T, level, index, epoch string) {
+		h := asks(level)
+		h[wire.HeaderMinIndex], h[wire.HeaderMinEpoch] = []string{index}, []string{epoch}
+		got, err := ParseFreshness(h, false)
+		var e *wire.Error
+		switch {
+		case err != nil && (!errors.As(err, &e) || e.Code != wire.Invalid):
+			t.Errorf("%q %q %q: %v", level, index, epoch, err)
+		case err == nil && (got.Level == ledger.Linearizable || got.Within < 0 || got.Within > wire.MaxBound):
+			t.Errorf("%q gives %+v", level, got)
+		}
+	})
+}

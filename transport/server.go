@@ -19,6 +19,7 @@ type ServerOptions struct {
 	Logger         *slog.Logger
 	MaxConnections int           // 0 = DefaultConnections
 	HeaderTimeout  time.Duration // 0 = wire.HeaderTimeout
+	BodyTimeout    time.Duration // 0 = wire.BodyTimeout
 	IdleTimeout    time.Duration // 0 = wire.IdleTimeout
 	Grace          time.Duration // for requests in flight when it ends; 0 = 10 s
 	OnShutdown     func()        // called once when it begins to end: let go of held requests
@@ -68,7 +69,7 @@ func newServer(l net.Listener, h http.Handler, o ServerOptions) (*http.Server, n
 	}
 	conns := newConnections(most)
 	srv := &http.Server{
-		Handler:           h,
+		Handler:           boundBodies(h, orDefault(o.BodyTimeout, wire.BodyTimeout)),
 		ReadHeaderTimeout: orDefault(o.HeaderTimeout, wire.HeaderTimeout),
 		IdleTimeout:       orDefault(o.IdleTimeout, wire.IdleTimeout),
 		WriteTimeout:      writeTimeout,
@@ -88,6 +89,21 @@ func newServer(l net.Listener, h http.Handler, o ServerOptions) (*http.Server, n
 	c.NextProtos = []string{"h2", "http/1.1"}
 	srv.TLSConfig = c
 	return srv, tls.NewListener(l, c)
+}
+
+// boundBodies gives every body a time to arrive in, also one that nobody reads: net/http
+// reads the rest of it before it answers. A handler that holds a request lifts the bound
+// once it has the body.
+func boundBodies(h http.Handler, limit time.Duration) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ContentLength != 0 { // -1 = it is not said
+			if err := http.NewResponseController(w).SetReadDeadline(time.Now().Add(limit)); err != nil {
+				WriteError(w, wire.Errorf(wire.Internal, "the time for the body cannot be bounded"))
+				return
+			}
+		}
+		h.ServeHTTP(w, r)
+	})
 }
 
 func orDefault(d, def time.Duration) time.Duration {

@@ -92,6 +92,51 @@ func TestServeEndsInOrder(t *testing.T) {
 	}
 }
 
+// TestSlowBody: a body that drips in holds a connection no longer than its time, whether
+// the handler reads it or not.
+func TestSlowBody(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/read" {
+			if _, err := io.ReadAll(r.Body); err != nil {
+				WriteError(w, Failure(err))
+			}
+		}
+	})
+	ctx, cancel := context.WithCancel(context.Background())
+	served := make(chan error, 1)
+	go func() { served <- Serve(ctx, l, h, ServerOptions{BodyTimeout: 50 * time.Millisecond}) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-served; err != nil {
+			t.Errorf("Serve = %v", err)
+		}
+	})
+	for _, path := range []string{"/read", "/ignore"} {
+		c, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if err := c.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := fmt.Fprintf(c, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nx", path); err != nil {
+			t.Fatal(err)
+		}
+		answer, err := io.ReadAll(c) // until the server closes it
+		if err != nil {
+			t.Errorf("%s: the connection stays open: %v", path, err)
+		}
+		if path == "/read" && !bytes.Contains(answer, []byte("408 Request Timeout")) {
+			t.Errorf("%s: %s", path, answer)
+		}
+	}
+}
+
 func TestBuckets(t *testing.T) {
 	now := time.Unix(1000, 0)
 	b := NewBuckets(Rate{PerSecond: 1, Burst: 2}, func() time.Time { return now })

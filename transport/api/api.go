@@ -69,7 +69,6 @@ type Limits struct {
 	PerPrincipal transport.Rate // requests of one principal
 	PerAddress   transport.Rate // requests from one address, whoever they are of
 	Failures     transport.Rate // failed log-ins and credentials from one address
-	BodyTimeout  time.Duration  // 0 = wire.BodyTimeout
 	Server       transport.ServerOptions
 }
 
@@ -78,9 +77,6 @@ func (l Limits) withDefaults() Limits {
 		if *r == (transport.Rate{}) {
 			*r = transport.Rate{PerSecond: perSecond, Burst: burst}
 		}
-	}
-	if l.BodyTimeout == 0 {
-		l.BodyTimeout = wire.BodyTimeout
 	}
 	// Far above what a node can serve: they keep one caller's loop from filling the
 	// node's queues, they are no quota.
@@ -180,7 +176,7 @@ func (a *API) mux() http.Handler {
 	m.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		transport.WriteError(w, wire.Errorf(wire.NotFound, "there is no path %.100q", r.URL.Path).WithHint("GET "+wire.PathOpenAPI))
 	})
-	return m
+	return transport.Dispatch(m)
 }
 
 func (a *API) wrongMethod(methods []string) http.HandlerFunc {

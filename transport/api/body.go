@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"mime"
 	"net/http"
@@ -28,9 +29,6 @@ func (c *call) readBody() error {
 	if err := jsonContent(c.r); err != nil {
 		return err
 	}
-	control := http.NewResponseController(c.w)
-	// A ResponseWriter without deadlines is a test's; a listener's has them.
-	bounded := control.SetReadDeadline(time.Now().Add(c.Limits.BodyTimeout)) == nil
 	b, err := readUpTo(c.r.Body, c.r.ContentLength, c.route.limit)
 	switch {
 	case err != nil:
@@ -38,10 +36,10 @@ func (c *call) readBody() error {
 	case int64(len(b)) > c.route.limit:
 		return c.tooLarge()
 	}
-	if bounded {
-		if err := control.SetReadDeadline(time.Time{}); err != nil {
-			return c.badBody(err)
-		}
+	// The listener's bound on the body ends with it: the request may be held longer. A
+	// ResponseWriter without deadlines is a test's.
+	if err := http.NewResponseController(c.w).SetReadDeadline(time.Time{}); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return c.badBody(err)
 	}
 	c.body = b
 	return nil

@@ -26,6 +26,7 @@ func certificateRoutes() []*route {
 		reading[wire.List[wire.Certificate]]("cert.list", wire.PathCertificates, "Find certificates", (*call).listCertificates,
 			with(paged, wire.QueryIssuer, wire.QueryName, wire.QueryActor, wire.QueryNode, wire.QueryProfile, wire.QueryState, wire.QueryExpires, wire.QuerySerials)...),
 		reading[wire.Certificate]("cert.show", wire.PathCertificate, "A certificate and what became of it", (*call).showCertificate),
+		changing("cert.revoke-one", wire.PathRevokeCertificate, "Revoke a certificate", (*call).revokeCertificate),
 		changing("cert.revoke", wire.PathRevokeCertificates, "Revoke certificates of one issuer", (*call).revokeCertificates),
 		changing("cert.release", wire.PathReleaseCertificates, "End the hold of certificates of one issuer", (*call).releaseCertificates),
 	}
@@ -82,7 +83,7 @@ func (c *call) renewCertificate(in *wire.RenewCertificate) (any, error) {
 
 // issued renders a certificate for whoever asked for it.
 func (c *call) issued(is *issuing.Issued) (any, error) {
-	cert, err := x509.ParseCertificate(is.DER)
+	cert, err := lifecycle.ReadCertificate(is.DER)
 	if err != nil {
 		return nil, err
 	}
@@ -91,8 +92,8 @@ func (c *call) issued(is *issuing.Issued) (any, error) {
 	}
 	v := c.Service.View()
 	w := wire.IssuedCertificate{Serial: is.Serial.String(), Node: nodeName(v, is.Node), Profile: is.Profile, PEM: pemOf(is.DER), Index: is.Index, RequestID: c.requestID,
-		NotBefore: wire.AsTime(cert.NotBefore), NotAfter: wire.AsTime(cert.NotAfter), Position: transport.Position(v.Position())}
-	w.RenewAfter = renewAfter(lifecycle.Instant(w.NotBefore), lifecycle.Instant(w.NotAfter))
+		NotBefore: wire.Time(cert.NotBefore), NotAfter: wire.Time(cert.NotAfter), Position: transport.Position(v.Position())}
+	w.RenewAfter = renewAfter(cert.NotBefore, cert.NotAfter)
 	if len(is.Chain) > 0 {
 		w.Issuer, w.IssuerKID = string(is.Chain[0].Issuer), is.Chain[0].KID
 		w.ChainPEM, w.RootPEM = pathPEM(is.Chain)
@@ -138,7 +139,7 @@ func (c *call) listCertificates() (any, error) {
 	if !before.IsZero() {
 		q.To = lifecycle.Instant(before.UnixMilli())
 	}
-	if q.States, err = certStates(c.query.Get(wire.QueryState)); err != nil {
+	if err := ofStatus(&q, c.query.Get(wire.QueryState), c.now()); err != nil {
 		return nil, err
 	}
 	return c.foundCertificates(c.snap.FindCertificates(q))
@@ -157,22 +158,27 @@ func (c *call) certificatesOf() (any, error) {
 	return c.foundCertificates(state.CertPage{Certificates: slices.DeleteFunc(found, func(row *lifecycle.Certificate) bool { return row == nil })}, err)
 }
 
-// certStates reads a status as users name them. Those that have expired are told by
-// their date.
-func certStates(status string) ([]lifecycle.CertState, error) {
+// ofStatus narrows a query to those that certStatus calls so.
+func ofStatus(q *state.CertQuery, status string, now lifecycle.Instant) error {
 	switch status {
 	case "":
-		return nil, nil
-	case "good":
-		return []lifecycle.CertState{lifecycle.CertIssued}, nil
-	case "on_hold":
-		return []lifecycle.CertState{lifecycle.CertHeld}, nil
+	case wire.Good:
+		q.States, q.From = []lifecycle.CertState{lifecycle.CertIssued}, now
+	case wire.CertificateOnHold:
+		q.States, q.From = []lifecycle.CertState{lifecycle.CertHeld}, now
+	case "expired":
+		q.States = []lifecycle.CertState{lifecycle.CertIssued, lifecycle.CertHeld}
+		if q.To == 0 || q.To >= now {
+			q.To = now - 1
+		}
 	case "revoked":
-		return []lifecycle.CertState{lifecycle.CertRevoked}, nil
+		q.States = []lifecycle.CertState{lifecycle.CertRevoked}
 	case "announced":
-		return []lifecycle.CertState{lifecycle.CertIntent}, nil
+		q.States = []lifecycle.CertState{lifecycle.CertIntent}
+	default:
+		return wire.Errorf(wire.Invalid, "state: %.40q is none of good, revoked, on_hold, expired, announced", status)
 	}
-	return nil, wire.Errorf(wire.Invalid, "state: %.40q is none of good, revoked, on_hold, announced", status)
+	return nil
 }
 
 func (c *call) nodeID(name string) (lifecycle.NodeID, error) {
@@ -235,21 +241,14 @@ func (c *call) showCertificate() (any, error) {
 	if err := c.may(access.CertRead, ""); err != nil {
 		return nil, err
 	}
-	serial, err := lifecycle.ParseSerial(c.name())
-	if err != nil {
-		return nil, wire.Errorf(wire.Invalid, "%v", err)
-	}
-	row, err := c.snap.Certificate(serial)
+	row, err := c.certificateRow()
 	if err != nil {
 		return nil, err
 	}
-	if row == nil {
-		return nil, wire.Errorf(wire.Code(state.CertificateNotFound), "no certificate has the serial %s", serial).WithHint("chancery cert list")
-	}
 	w := c.certificate(row)
 	pos := transport.Position(c.snap.Position())
-	w.Position = &pos
-	der, err := c.snap.CertificateDER(serial)
+	w.Position, w.AsOf = &pos, wire.AsTime(c.snap.AsOf)
+	der, err := c.snap.CertificateDER(row.Serial)
 	if err != nil || der == nil {
 		return w, err
 	}
@@ -263,6 +262,19 @@ func (c *call) showCertificate() (any, error) {
 		w.ChainPEM = below + root
 	}
 	return w, nil
+}
+
+// certificateRow is the one that the path names.
+func (c *call) certificateRow() (*lifecycle.Certificate, error) {
+	serial, err := lifecycle.ParseSerial(c.name())
+	if err != nil {
+		return nil, wire.Errorf(wire.Invalid, "%v", err)
+	}
+	row, err := c.snap.Certificate(serial)
+	if err == nil && row == nil {
+		err = wire.Errorf(wire.CertificateNotFound, "no certificate has the serial %s", serial).WithHint("chancery cert list")
+	}
+	return row, err
 }
 
 func first(list []string) string {
@@ -283,10 +295,10 @@ func (c *call) certificate(row *lifecycle.Certificate) wire.Certificate {
 	}
 	w.Revocation = certRevocation(row.Revocation)
 	if row.Replaces != nil {
-		w.Replaces = row.Replaces.String()
+		w.Replaces = wire.Text(row.Replaces.String())
 	}
 	if row.ReplacedBy != nil {
-		w.ReplacedBy = row.ReplacedBy.String()
+		w.ReplacedBy = wire.Text(row.ReplacedBy.String())
 	}
 	return w
 }
@@ -313,6 +325,19 @@ func certStatus(row *lifecycle.Certificate, now lifecycle.Instant) string {
 	return "good"
 }
 
+func (c *call) revokeCertificate(in *wire.RevokeCertificate) (any, error) {
+	req, err := c.request(in)
+	if err != nil {
+		return nil, err
+	}
+	row, err := c.certificateRow()
+	if err != nil {
+		return nil, err
+	}
+	item := command.RevokeItem{Serial: row.Serial, Reason: in.Reason, InvalidityAt: in.InvalidityAt.Instant(), Comment: in.Comment}
+	return c.revoke(req, string(row.Issuer), []command.RevokeItem{item}, in.Reason, in.Comment)
+}
+
 func (c *call) revokeCertificates(in *wire.RevokeCertificates) (any, error) {
 	req, err := c.request(in)
 	if err != nil {
@@ -326,8 +351,12 @@ func (c *call) revokeCertificates(in *wire.RevokeCertificates) (any, error) {
 	for i, s := range serials {
 		items[i] = command.RevokeItem{Serial: s, Reason: in.Reason, InvalidityAt: in.InvalidityAt.Instant(), Comment: in.Comment}
 	}
-	r, err := c.Service.RevokeCertificates(c.r.Context(), req, in.Issuer, items)
-	return c.operation(asked{verb: "cert revoke", kind: command.KindRevokeCertificates, key: in.Issuer, reason: in.Reason, comment: in.Comment, final: true}, r, err)
+	return c.revoke(req, in.Issuer, items, in.Reason, in.Comment)
+}
+
+func (c *call) revoke(req authority.Request, issuer string, items []command.RevokeItem, reason lifecycle.Reason, comment string) (any, error) {
+	r, err := c.Service.RevokeCertificates(c.r.Context(), req, issuer, items)
+	return c.operation(asked{verb: "cert revoke", kind: command.KindRevokeCertificates, key: issuer, reason: reason, comment: comment, final: true}, r, err)
 }
 
 func (c *call) releaseCertificates(in *wire.ReleaseCertificates) (any, error) {

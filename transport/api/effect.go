@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/chancery-project/chancery/authority/pki"
 	"github.com/chancery-project/chancery/fsm/command"
 	"github.com/chancery-project/chancery/fsm/lifecycle"
 	"github.com/chancery-project/chancery/fsm/state"
@@ -23,7 +24,11 @@ func effects(v *state.View, a asked, o state.Outcome) []string {
 	signers := strings.Join(signingNodes(v), ", ")
 	switch a.kind {
 	case command.KindCreateKey:
-		say("key %s would be made; %s would each make a key pair for version 1", a.key, signers)
+		if a.holder != "" {
+			say("key %s would be made; %s would make its only key pair", a.key, a.holder)
+		} else {
+			say("key %s would be made; %s would each make a key pair for version 1", a.key, signers)
+		}
 		say("version 1 would sign as soon as its instances are ready")
 	case command.KindPrepareVersion:
 		say("%s would each make a key pair for the next version of %s", signers, a.key)
@@ -148,8 +153,12 @@ func newProfile(say func(string, ...any), c *command.SetProfile) {
 	if len(t.ExtendedUsage) > 0 {
 		use = strings.Join(t.ExtendedUsage, ", ")
 	}
-	say("profile %s would be added, in place of a built-in one of that name: certificates for %s (%s), for keys %s, that live at most %s",
-		c.Name, use, strings.Join(t.Usage, ", "), strings.Join(t.Keys, ", "), t.MaxValidity)
+	place := ""
+	if pki.Builtin(c.Name) != nil {
+		place = " in place of the built-in one"
+	}
+	say("profile %s would be added%s: certificates for %s (%s), for keys %s, that live at most %s",
+		c.Name, place, use, strings.Join(t.Usage, ", "), strings.Join(t.Keys, ", "), t.MaxValidity)
 	for _, r := range t.Names {
 		say("%s could have the names %s", r.Requester, strings.Join(slices.Concat(r.DNS, r.IPs, r.URIs, r.Emails), ", "))
 	}

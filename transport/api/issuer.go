@@ -11,6 +11,7 @@ import (
 	"github.com/chancery-project/chancery/authority/issuing"
 	"github.com/chancery-project/chancery/authority/pki"
 	"github.com/chancery-project/chancery/authority/publish"
+	"github.com/chancery-project/chancery/authority/publish/crl"
 	"github.com/chancery-project/chancery/fsm/command"
 	"github.com/chancery-project/chancery/fsm/lifecycle"
 	"github.com/chancery-project/chancery/fsm/state"
@@ -30,6 +31,7 @@ func issuerRoutes() []*route {
 		reading[wire.List[wire.Profile]]("profile.list", wire.PathProfiles, "Profiles, built-in ones included", (*call).listProfiles),
 		reading[wire.Profile]("profile.show", wire.PathProfile, "A profile", (*call).showProfile),
 		changing("profile.set", wire.PathProfile, "Add a profile, or replace one", (*call).setProfile).governed(),
+		changing("profile.put", wire.PathProfile, "The same: a profile takes the place of the one there is", (*call).setProfile).by("PUT").governed(),
 		changing("profile.drop", wire.PathDropProfile, "End a profile; a built-in one of its name counts again", (*call).dropProfile).governed(),
 	}
 }
@@ -43,7 +45,11 @@ func (c *call) createIssuer(in *wire.CreateIssuer) (any, error) {
 	spec := authority.IssuerSpec{Kind: string(in.Kind), Parent: in.Parent, Terms: &terms,
 		Key: authority.KeySpec{Name: in.Name, Alg: in.Alg, Bits: in.Bits, Node: in.Node, Owner: in.Owner, Reason: in.Reason}}
 	r, err := c.Service.CreateIssuer(c.r.Context(), req, spec)
-	return c.operation(asked{verb: "issuer create", kind: command.KindCreateKey, key: in.Name}, r, err)
+	a := asked{verb: "issuer create", kind: command.KindCreateKey, key: in.Name}
+	if in.Kind == lifecycle.RootIssuer {
+		a.holder = in.Node
+	}
+	return c.operation(a, r, err)
 }
 
 func (c *call) setIssuer(in *wire.IssuerTerms) (any, error) {
@@ -196,13 +202,13 @@ func (c *call) issuerView(is *lifecycle.Issuer) wire.Issuer {
 	}
 	for _, ver := range v.Versions(is.Name) {
 		for _, i := range v.Instances(is.Name, ver.Number) {
-			w.Instances = append(w.Instances, issuerInstance(v, ver, i))
+			w.Instances = append(w.Instances, issuerInstance(v, ver, i, c.publicURL(v)))
 		}
 	}
 	return w
 }
 
-func issuerInstance(v *state.View, ver *lifecycle.Version, i *lifecycle.Instance) wire.IssuerInstance {
+func issuerInstance(v *state.View, ver *lifecycle.Version, i *lifecycle.Instance, base string) wire.IssuerInstance {
 	w := wire.IssuerInstance{Version: ver.Number, State: ver.State.String(), Node: nodeName(v, i.Node), KID: i.KID}
 	row := v.CACert(i.Key, ver.Number, i.Node)
 	if row == nil {
@@ -212,8 +218,9 @@ func issuerInstance(v *state.View, ver *lifecycle.Version, i *lifecycle.Instance
 	w.Revocation, w.PEM, w.Responders = certRevocation(row.Revocation), pemOf(row.DER), len(v.Responders(row.KID))
 	t := v.CertTally(row.KID)
 	w.Issued, w.Revoked, w.OnCRL = t.Issued, t.Revoked, t.OnCRL
-	if crl := v.CRLState(row.KID, 0); crl != nil {
-		w.CRLNumber, w.CRLNext = crl.Number, wire.Time(crl.NextUpdate)
+	if list := v.CRLState(row.KID, 0); list != nil {
+		w.CRLURL = base + crl.Path(i.Key, row.KID, 0)
+		w.CRLNumber, w.CRLNext = list.Number, wire.Time(list.NextUpdate)
 	}
 	return w
 }

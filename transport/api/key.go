@@ -56,7 +56,11 @@ func (c *call) createKey(in *wire.CreateKey) (any, error) {
 		spec.Policy = &p
 	}
 	r, err := c.Service.CreateKey(c.r.Context(), req, spec)
-	return c.operation(asked{verb: "create", kind: command.KindCreateKey, key: spec.Name}, r, err)
+	a := asked{verb: "create", kind: command.KindCreateKey, key: spec.Name}
+	if lifecycle.Custody(in.Custody) == lifecycle.Singleton {
+		a.holder = in.Node
+	}
+	return c.operation(a, r, err)
 }
 
 func labelList(m map[string]string) []lifecycle.Label {

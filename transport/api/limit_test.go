@@ -137,7 +137,7 @@ func TestSlowHeaderIsCutOff(t *testing.T) {
 }
 
 func TestSlowBody(t *testing.T) {
-	n := start(t, func(c *Config) { c.Limits.BodyTimeout = 50 * time.Millisecond })
+	n := start(t, func(c *Config) { c.Limits.Server.BodyTimeout = 50 * time.Millisecond })
 	conn, err := net.Dial("tcp", n.listen(nil))
 	if err != nil {
 		t.Fatal(err)

@@ -32,8 +32,12 @@ func (c *call) lossOf(v *state.View, n *lifecycle.Node, gone map[lifecycle.KeyID
 	for _, ca := range v.CACerts("") {
 		if ca.Node == n.ID && ends(ca.Issuer, ca.Version) && ca.Revocation == nil && c.now() <= ca.NotAfter {
 			lost := c.lostIssuer(l, v, ca)
-			if above := v.CACertByKID(ca.ParentKID); above != nil && (above.Node == n.ID && ends(above.Issuer, above.Version) || isGone(v, above)) {
-				lost.RevokedAt, lost.Next = 0, "no CRL of "+lost.Parent+" can say so any more: docs/lost.md, \"The root\""
+			above := v.CACertByKID(ca.ParentKID)
+			if above != nil && above.KID != ca.KID && (above.Node == n.ID && ends(above.Issuer, above.Version) || isGone(v, above)) {
+				lost.RevokedAt = 0
+				if lost.Next == "" {
+					lost.Next = fmt.Sprintf("no CRL of %s can say so any more: docs/lost.md, \"The root\"", above.Issuer)
+				}
 			}
 			if lost.Certificates > 0 && (l.Deadline == 0 || lost.CRLUntil < l.Deadline) {
 				l.Deadline = lost.CRLUntil

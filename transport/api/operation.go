@@ -21,6 +21,7 @@ type asked struct {
 	kind    command.Kind
 	key     string
 	subject string
+	holder  string // the one node that makes a key pair, "" = each that signs
 	reason  lifecycle.Reason
 	since   wire.Time
 	comment string

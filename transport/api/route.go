@@ -73,6 +73,7 @@ func decoded[In any](handle func(*call, *In) (any, error)) func(*call) (any, err
 }
 
 func (r *route) put() *route                   { r.method, r.ifMatch = "PUT", true; return r }
+func (r *route) by(method string) *route       { r.method = method; return r }
 func (r *route) answers(t reflect.Type) *route { r.out = t; return r }
 func (r *route) as(k kind, limit int64) *route {
 	r.kind, r.limit, r.query = k, limit, nil

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -105,6 +106,16 @@ func TestCRLFiles(t *testing.T) {
 	}
 	if w := q.ask(http.MethodGet, path, "Range", "bytes=0-9"); w.Code != http.StatusPartialContent || w.Body.Len() != 10 {
 		t.Errorf("a part: %d of %d bytes", w.Code, w.Body.Len())
+	}
+	size := strconv.Itoa(len(list.Raw))
+	if w := q.ask(http.MethodHead, path); w.Code != 200 || w.Body.Len() != 0 || w.Header().Get("Content-Length") != size || w.Header().Get("Etag") != tag {
+		t.Errorf("HEAD: %d of %d bytes, %v", w.Code, w.Body.Len(), w.Header())
+	}
+	if w := q.ask(http.MethodGet, path, "Range", "bytes=999999-"); w.Code != http.StatusRequestedRangeNotSatisfiable {
+		t.Errorf("a part behind the end: %d", w.Code)
+	}
+	if w := q.ask(http.MethodGet, path, "Range", "bytes=0-9", "If-Range", `"another"`); w.Code != 200 || strconv.Itoa(w.Body.Len()) != size {
+		t.Errorf("a part of another list: %d of %d bytes", w.Code, w.Body.Len())
 	}
 	leaf := q.Issue(0, "a.test")
 	q.Revoke(leaf.Serial(), lifecycle.KeyCompromise)

@@ -2,6 +2,7 @@ package public
 
 import (
 	"io"
+	"mime"
 	"net/http"
 	"strconv"
 	"strings"
@@ -64,7 +65,7 @@ func (c *call) ocspBody(rest string) ([]byte, error) {
 	if strings.Trim(rest, "/") != "" {
 		return nil, wire.Errorf(wire.NotFound, "POST goes to %s", wire.PathOCSP)
 	}
-	if t := c.r.Header["Content-Type"]; len(t) != 1 || t[0] != wire.TypeOCSPRequest {
+	if t := c.r.Header["Content-Type"]; len(t) != 1 || t[0] != wire.TypeOCSPRequest && !isOCSPRequest(t[0]) {
 		return nil, wire.Errorf(wire.UnsupportedMedia, "%s takes Content-Type: %s", wire.PathOCSP, wire.TypeOCSPRequest)
 	}
 	size := c.r.ContentLength
@@ -80,9 +81,19 @@ func (c *call) ocspBody(rest string) ([]byte, error) {
 		der, err = io.ReadAll(io.LimitReader(c.r.Body, ocsp.MaxRequestBytes+1))
 	}
 	if err != nil {
+		if e := transport.Failure(err); e.Code == wire.BodyTimedOut {
+			return nil, e
+		}
 		return nil, wire.Errorf(wire.Malformed, "the body ended early")
 	}
 	return der, nil
+}
+
+// isOCSPRequest reads a media type as RFC 9110 section 8.3.1 has it: in any case, with
+// parameters that say nothing here.
+func isOCSPRequest(contentType string) bool {
+	media, _, err := mime.ParseMediaType(contentType)
+	return err == nil && media == wire.TypeOCSPRequest
 }
 
 // writeOCSP sends an answer with the headers of RFC 5019 section 6.2, so that caches on

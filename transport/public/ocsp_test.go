@@ -108,6 +108,13 @@ func TestOCSPOverHTTP(t *testing.T) {
 	if w := r.post(der); w.Code != 200 || w.Header().Get("Etag") != last.Get("Etag") {
 		t.Errorf("POST: %d %v", w.Code, w.Header())
 	}
+	for contentType, code := range map[string]int{"Application/OCSP-Request": 200, "application/ocsp-request; charset=binary": 200, "application/ocsp-requests": 415, "text/plain": 415, "": 415} {
+		q := httptest.NewRequest(http.MethodPost, wire.PathOCSP, bytes.NewReader(der))
+		q.Header.Set("Content-Type", contentType)
+		if w := r.serve(q); w.Code != code {
+			t.Errorf("%q: %d", contentType, w.Code)
+		}
+	}
 	if w := r.post(r.request(r.far)); w.Code != 200 || w.Header().Get("Cache-Control") != "no-store" {
 		t.Errorf("unknown: %d %v", w.Code, w.Header())
 	}

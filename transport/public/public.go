@@ -53,6 +53,7 @@ type Config struct {
 type Public struct {
 	Config
 	mux       *http.ServeMux
+	dispatch  http.Handler // mux, for paths that are clean
 	reader    *transport.Reader
 	stamper   *transport.Stamper
 	addresses *transport.Buckets
@@ -116,6 +117,7 @@ func newPublic(c Config) *Public {
 	}
 	p := &Public{Config: c, mux: http.NewServeMux(), reader: &transport.Reader{Ledger: c.Ledger}, stamper: transport.NewStamper(c.Node),
 		addresses: transport.NewBuckets(c.PerAddress, nil), counters: transport.NewMetrics(c.Metrics)}
+	p.dispatch = transport.Dispatch(p.mux)
 	p.ocsp = p.counters.Route("public " + wire.PathOCSP)
 	p.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		transport.WriteError(w, wire.Errorf(wire.NotFound, "there is no path %.100q", r.URL.Path))
@@ -129,7 +131,7 @@ func (p *Public) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		p.serveOCSP(w, r) // http.ServeMux would clean the path, which is base64
 		return
 	}
-	p.mux.ServeHTTP(w, r)
+	p.dispatch.ServeHTTP(w, r)
 }
 
 // handle adds a route for GET and HEAD.

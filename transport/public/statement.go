@@ -226,4 +226,6 @@ func (c *call) signedSet() error {
 
 // unsigned reports an error that leaves a status answer without a signature, rather
 // than the caller without an answer.
-func unsigned(err error) bool { return errors.Is(err, publish.ErrNoStatusKey) }
+func unsigned(err error) bool {
+	return errors.Is(err, publish.ErrNoStatusKey) || errors.Is(err, publish.ErrNotDated)
+}

@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/big"
 	"net/http"
@@ -238,6 +239,13 @@ func TestWithoutAStatusKey(t *testing.T) {
 	expired.ledger.Clock().Advance(2 * time.Hour)
 	never := start(t)
 	never.create("ci", lifecycle.ForArtifact, nil)
+	off, _ := signing(t)
+	wrong := start(t, off, func(c *Config) { c.Attestor.Dated = func() error { return errors.New("off by a year") } })
+	wrong.create("ci", lifecycle.ForArtifact, nil)
+	wrong.refused(wrong.ask("GET", "/keys/ci/trust-set"), wire.ClockUnsure)
+	if k := status(t, wrong.ask("GET", "/status/keys/ci")); k.JWS != "" || k.Status != wire.Good {
+		t.Errorf("by a wrong clock: %+v", k)
+	}
 	for name, s := range map[string]*site{"none": never, "expired": expired} {
 		for _, path := range []string{"/status/keys/ci", "/status/keys/ci?nonce=" + nonce} {
 			if k := status(t, s.ask("GET", path)); k.JWS != "" || k.Status != wire.Good {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -141,12 +142,9 @@ func (m *Mux) currentCertificate() (*tls.Certificate, error) {
 // deliver registers the connection and queues it for its protocol.
 func (m *Mux) deliver(c *Conn) {
 	l := m.listeners[c.peer.Protocol]
-	m.mu.Lock()
-	closed := m.closed
-	if !closed {
-		m.live[c] = struct{}{}
-	}
-	m.mu.Unlock()
+	closed, evicted := m.register(c)
+	m.evicted.Add(uint64(len(evicted)))
+	closeAll(evicted)
 	// Again, now that Recheck can see the connection: the node may have been removed
 	// since the handshake asked.
 	if needsIdentity(c.peer.Protocol) && !m.config.Member(c.peer.NodeID) {
@@ -160,6 +158,37 @@ func (m *Mux) deliver(c *Conn) {
 		return
 	}
 	m.accepted.Add(1)
+}
+
+// register makes the connection known, unless the Mux is closed. Of strangers only so
+// many are kept: a flood of them would take the file descriptors that Raft needs. The
+// oldest goes, because a join takes a moment and whoever holds a connection does not.
+func (m *Mux) register(c *Conn) (closed bool, evicted []*Conn) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed {
+		return true, nil
+	}
+	m.live[c] = struct{}{}
+	if needsIdentity(c.peer.Protocol) {
+		return false, nil
+	}
+	if n := len(m.strangers) + 1 - m.config.MaxStrangers; n > 0 {
+		evicted = slices.Clone(m.strangers[:n])
+		m.strangers = slices.Delete(m.strangers, 0, n)
+	}
+	m.strangers = append(m.strangers, c)
+	return false, evicted
+}
+
+// forget is for a connection that closes.
+func (m *Mux) forget(c *Conn) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.live, c)
+	if i := slices.Index(m.strangers, c); i >= 0 {
+		m.strangers = slices.Delete(m.strangers, i, i+1)
+	}
 }
 
 // listener is one protocol's half of the port.

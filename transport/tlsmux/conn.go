@@ -58,9 +58,7 @@ func (c *Conn) Peer() PeerInfo { return c.peer }
 func (c *Conn) Close() error {
 	c.once.Do(func() {
 		if c.mux != nil {
-			c.mux.mu.Lock()
-			delete(c.mux.live, c)
-			c.mux.mu.Unlock()
+			c.mux.forget(c)
 		}
 	})
 	return c.Conn.Close()

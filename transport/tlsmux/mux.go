@@ -3,7 +3,8 @@
 //
 // Threat model: anyone can connect. What an unauthenticated peer can hold is
 // bounded: handshakes at once, in all and per remote host, the time each may take,
-// and the connections waiting to be accepted. For raft and peer a node IS the
+// the connections waiting to be accepted, and those without an identity that are
+// open. For raft and peer a node IS the
 // SHA-256 of its certificate's SPKI and must be a member of the committed
 // configuration; who signed the certificate and until when does not matter for
 // that, so an expired certificate never breaks Raft. Its dates are handed on, and
@@ -65,6 +66,7 @@ type Config struct {
 	MaxHandshakes    int           // 256, at once
 	MaxPerHost       int           // 64, handshakes at once from one remote IP address
 	QueueLength      int           // 64, connections of one protocol waiting for Accept
+	MaxStrangers     int           // 256, open at once of the protocol without an identity
 }
 
 // Counters since the start of the process.
@@ -74,6 +76,7 @@ type Counters struct {
 	Failed    uint64 // handshake failed: garbage, timeout, wrong protocol
 	NotMember uint64 // handshake refused: identity unknown to the cluster
 	Overflow  uint64 // closed after the handshake: nobody accepted fast enough
+	Evicted   uint64 // closed while open: the oldest stranger, for a new one
 }
 
 // Mux is one TLS port.
@@ -86,12 +89,13 @@ type Mux struct {
 	cancel      context.CancelFunc
 	work        sync.WaitGroup
 
-	accepted, busy, failed, notMember, overflow atomic.Uint64
+	accepted, busy, failed, notMember, overflow, evicted atomic.Uint64
 
 	mu         sync.Mutex
 	closed     bool
 	ports      []net.Listener
 	live       map[*Conn]struct{}
+	strangers  []*Conn // those of live without an identity, oldest first
 	handshakes int
 	perHost    map[string]int
 }
@@ -105,6 +109,7 @@ func New(config Config) *Mux {
 	setDefault(&config.MaxHandshakes, 256)
 	setDefault(&config.MaxPerHost, 64)
 	setDefault(&config.QueueLength, 64)
+	setDefault(&config.MaxStrangers, 256)
 	m := &Mux{
 		config:    config,
 		server:    map[string]*tls.Config{},
@@ -159,7 +164,7 @@ func ptr[T any](v T) *T { return &v }
 
 // Counters reads all counters.
 func (m *Mux) Counters() Counters {
-	return Counters{m.accepted.Load(), m.busy.Load(), m.failed.Load(), m.notMember.Load(), m.overflow.Load()}
+	return Counters{m.accepted.Load(), m.busy.Load(), m.failed.Load(), m.notMember.Load(), m.overflow.Load(), m.evicted.Load()}
 }
 
 // Recheck closes every connection whose node is no longer a member. Call it when

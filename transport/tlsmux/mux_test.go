@@ -15,6 +15,7 @@ import (
 	"math/big"
 	"net"
 	"net/http"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -241,6 +242,46 @@ func TestJoinNeedsNoIdentity(t *testing.T) {
 	}
 	if err := readHello(conn); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestFloodOfStrangers: whoever has no identity holds a bounded number of connections,
+// and the newest, so that a joiner gets through a flood of those that only sit there.
+func TestFloodOfStrangers(t *testing.T) {
+	c := start(t, Config{MaxStrangers: 2})
+	join := func() *Conn {
+		conn, err := DialJoin(t.Context(), c.address, func([]*x509.Certificate) error { return nil })
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = conn.Close() })
+		c.accept(t, Join)
+		return conn
+	}
+	member, err := c.dial(t, Raft)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.accept(t, Raft)
+	first := join()
+	for range 4 {
+		join()
+	}
+	last := join()
+	if err := readHello(last); err != nil {
+		t.Errorf("the newest: %v", err)
+	}
+	if err := readHello(member); err != nil {
+		t.Errorf("a member: %v", err)
+	}
+	if err := first.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.Copy(io.Discard, first); errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Error("the oldest of six is still open, and two are allowed")
+	}
+	if n := c.mux.Counters().Evicted; n != 4 {
+		t.Errorf("%d were let go, want 4", n)
 	}
 }
 

@@ -189,12 +189,13 @@ type Certificate struct {
 	CRLURL            string          `json:"crl_url,omitempty"`
 	OCSPURL           string          `json:"ocsp_url,omitempty"`
 	Issued            CertIssued      `json:"issued"`
-	Replaces          string          `json:"replaces,omitempty"`
-	ReplacedBy        string          `json:"replaced_by,omitempty"`
+	Replaces          Text            `json:"replaces"`
+	ReplacedBy        Text            `json:"replaced_by"`
 	Reissue           *Reissue        `json:"reissue,omitempty"` // issuer affected: null when it has a successor
 	PEM               string          `json:"pem,omitempty"`
 	ChainPEM          string          `json:"chain_pem,omitempty"`
 	Position          *Position       `json:"position,omitempty"`
+	AsOf              Time            `json:"as_of,omitzero"`
 }
 
 // SAN lists names by kind, none of them nil.
@@ -223,7 +224,14 @@ type CertIssued struct {
 	RequestID string `json:"request_id,omitempty"`
 }
 
-// RevokeCertificates revokes by serial, or everything that a filter finds.
+// RevokeCertificate revokes the one certificate that the path names.
+type RevokeCertificate struct {
+	Reason       lifecycle.Reason `json:"reason"`
+	InvalidityAt Time             `json:"invalidity_at,omitzero"`
+	Comment      string           `json:"comment,omitempty"`
+}
+
+// RevokeCertificates revokes certificates of one issuer.
 type RevokeCertificates struct {
 	Issuer       string           `json:"issuer"`
 	Serials      []string         `json:"serials,omitempty"` // any spelling

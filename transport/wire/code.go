@@ -254,7 +254,7 @@ var Codes = []CodeInfo{
 	{NotLeader, http.StatusServiceUnavailable, true, "no leader is known to this node"},
 	{IsStale, http.StatusServiceUnavailable, true, "the state of this node is too old"},
 	{Busy, http.StatusServiceUnavailable, true, "too much is waiting"},
-	{ClockUnsure, http.StatusServiceUnavailable, true, "the leader's clock disagrees with the other voters"},
+	{ClockUnsure, http.StatusServiceUnavailable, true, "the clock of the leader, or of the node that would sign, disagrees with the others'"},
 	{Stopping, http.StatusServiceUnavailable, true, "the node is stopping"},
 	{NoLease, http.StatusServiceUnavailable, true, "the node may not release signatures now"},
 	{InstanceNotHere, http.StatusServiceUnavailable, true, "this node's instance cannot sign; another node's may"},

@@ -76,6 +76,7 @@ const (
 	PathRevokeCertificates  = "/v1/revocations/certificates"
 	PathReleaseCertificates = "/v1/releases/certificates"
 	PathRenewCertificate    = "/v1/certificates/{name}/renew"
+	PathRevokeCertificate   = "/v1/certificates/{name}/revoke"
 	PathProfiles            = "/v1/profiles"
 	PathProfile             = "/v1/profiles/{name}"
 	PathDropProfile         = "/v1/profiles/{name}/drop"
