@@ -84,4 +84,10 @@ func TestServerSaysEpochChanged(t *testing.T) {
 	if _, err := c.Key(t.Context(), "ci"); !errors.As(err, &changed) || changed.Was != 3 || changed.Now != 4 {
 		t.Errorf("err = %v", err)
 	}
+	// The epoch is as it was: the position that the caller typed is of another one.
+	c = newClient(t, Config{Addrs: []string{node.URL}})
+	c.Anchor(4, 7)
+	if _, err := c.Log(t.Context(), Query(wire.QueryFrom, "9-1")); errors.As(err, &changed) || wire.CodeOf(err) != wire.EpochChanged {
+		t.Errorf("a position of another epoch: %v", err)
+	}
 }

@@ -153,7 +153,8 @@ func (t *trial) refusal(resp *http.Response, asked anchor) result {
 		resp.StatusCode == http.StatusBadGateway, resp.StatusCode == http.StatusGatewayTimeout:
 		t.uncertain = true
 	case e.Code == wire.EpochChanged:
-		if e.Position != nil {
+		// Otherwise it was the caller's own position that is of another epoch.
+		if e.Position != nil && e.Position.Epoch != asked.epoch {
 			return result{err: &EpochChanged{Was: asked.epoch, Now: e.Position.Epoch}}
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -60,6 +61,23 @@ func TestUnavailable(t *testing.T) {
 	_, err := c.Rotate(t.Context(), "ci", wire.Rotate{})
 	var gone *Unavailable
 	if !errors.As(err, &gone) || len(gone.Tried) == 0 || !strings.Contains(gone.Tried[0], "connection refused") {
+		t.Errorf("err = %v", err)
+	}
+}
+
+// TestNothingSentInTime: a node that is frozen takes connections and says nothing.
+func TestNothingSentInTime(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() }) // nobody else uses it
+	c := newClient(t, Config{Addrs: []string{"https://" + l.Addr().String()}, CA: x509.NewCertPool()})
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	_, err = c.Rotate(ctx, "ci", wire.Rotate{})
+	var gone *Unavailable
+	if !errors.As(err, &gone) || !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), l.Addr().String()+": no answer in time") {
 		t.Errorf("err = %v", err)
 	}
 }
@@ -233,7 +251,8 @@ func TestConfig(t *testing.T) {
 		"write it like":          {Addrs: []string{"https://node1:7600/v1"}},
 		"read the cluster's CA":  {Addrs: []string{"node1:7600"}, CAFile: "no-such-file"},
 		"read the token":         {Addrs: []string{"http://127.0.0.1:1"}, TokenFile: "no-such-file"},
-		"read the client certif": {Addrs: []string{"http://127.0.0.1:1"}, CertFile: "no-such-file"},
+		"read the client certif": {Addrs: []string{"http://127.0.0.1:1"}, CertFile: "no-such-file", KeyFile: "no-such-file"},
+		"--cert and --cert-key":  {Addrs: []string{"http://127.0.0.1:1"}, CertFile: "no-such-file"},
 	} {
 		if _, err := New(cfg); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%+v: err = %v, want %q", cfg, err, want)

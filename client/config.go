@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -207,6 +208,9 @@ func (cfg *Config) tls(needed bool) (*tls.Config, error) {
 	case cfg.Certificate != nil:
 		t.Certificates = []tls.Certificate{*cfg.Certificate}
 	case cfg.CertFile != "" || cfg.KeyFile != "":
+		if cfg.CertFile == "" || cfg.KeyFile == "" {
+			return nil, errors.New("a client certificate needs its file and that of its private key: --cert and --cert-key")
+		}
 		pair, err := tls.LoadX509KeyPair(cfg.CertFile, cfg.KeyFile)
 		if err != nil {
 			return nil, fmt.Errorf("read the client certificate: %w", err)

@@ -16,11 +16,8 @@ import (
 	"github.com/chancery-project/chancery/transport/wire"
 )
 
-const (
-	firstPause = 100 * time.Millisecond // after the first round over all nodes
-	maxPause   = time.Second            // an election takes 2 s: no longer than half of it
-	deadRounds = 4                      // rounds without a node that waiting may help, before giving up
-)
+// deadRounds are those without a node that waiting may help, before giving up.
+const deadRounds = 4
 
 // do carries a call out: it tries node after node, round after round, until one
 // answers for good, the time is up, or nobody is there.
@@ -37,7 +34,9 @@ func (c *Client) do(ctx context.Context, cl *call, out any) (io.ReadCloser, erro
 	}
 	began := time.Now()
 	t := &trial{client: c, call: cl, body: body, out: out, giveUp: began.Add(c.cfg.Timeout + cl.hold)}
-	for pause, dead := firstPause, 0; ; pause = min(2*pause, maxPause) {
+	var pauses pauses
+	for dead := 0; ; {
+		var round []result
 		answered := false
 		for _, base := range c.order(cl) {
 			r := t.try(ctx, base)
@@ -49,13 +48,13 @@ func (c *Client) do(ctx context.Context, cl *call, out any) (io.ReadCloser, erro
 				return nil, t.verdict(r.err)
 			}
 			answered = answered || r.answered && hopeful(r.err)
-			pause = max(pause, min(r.after, maxPause))
+			round = append(round, r)
 		}
 		if dead++; answered {
 			dead = 0
 		}
 		leaderless := cl.patience > 0 && time.Since(began) > cl.patience && wire.CodeOf(t.refused) == wire.NotLeader
-		if leaderless || dead == deadRounds || !t.sleep(ctx, pause) {
+		if leaderless || dead == deadRounds || !t.sleep(ctx, pauses.next(round)) {
 			return nil, t.exhausted(ctx)
 		}
 	}
@@ -153,6 +152,9 @@ func (t *trial) try(ctx context.Context, base string) result {
 // may have been carried out, a refusal that could not have met that one settles
 // nothing.
 func (t *trial) verdict(err error) error {
+	if err == context.DeadlineExceeded { // the caller's time is up, and nothing was sent
+		return &Unavailable{Tried: lastOf(t.tried), Err: err}
+	}
 	switch wire.CodeOf(err) {
 	case wire.Unauthenticated, wire.Denied, wire.StaleRequestID, wire.Internal, "":
 		if t.uncertain && t.call.mutation {
@@ -258,6 +260,9 @@ func reason(err error) string {
 	s := err.Error()
 	if i := strings.LastIndex(s, `": `); i >= 0 { // net/http repeats method and URL
 		s = s[i+3:]
+	}
+	if strings.HasSuffix(s, context.DeadlineExceeded.Error()) {
+		return errSlow.Error()
 	}
 	return s
 }

@@ -2,6 +2,7 @@ package client
 
 import (
 	"errors"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -62,4 +63,26 @@ func TestVerifyEvent(t *testing.T) {
 			t.Errorf("%s: %v, want %v", what, err, row.want)
 		}
 	}
+}
+
+// FuzzVerifyEvent: no panic, and nothing but the one signed event is believed.
+func FuzzVerifyEvent(f *testing.F) {
+	o := newOffice(f, ourCluster)
+	h := o.header()
+	h["typ"] = wire.TypEvent
+	good := o.jws(h, eventClaims())
+	e := Expect{Roots: o.pool(), Subject: "chat", Now: today}
+	want, err := VerifyEvent(good, e)
+	if err != nil {
+		f.Fatal(err)
+	}
+	parts := strings.Split(good, ".")
+	for _, s := range []string{good, "", "..", parts[0] + "." + parts[1] + ".AA", part(jwsHeader{"alg": "none"}) + ".e30.", good + "." + parts[2]} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		if got, err := VerifyEvent(s, e); err == nil && !reflect.DeepEqual(got, want) {
+			t.Errorf("%q is believed: %+v", s, got)
+		}
+	})
 }
