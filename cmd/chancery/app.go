@@ -36,7 +36,8 @@ func newApp(in io.Reader, out, errOut io.Writer) *cli.App {
 		Name:  "chancery",
 		Usage: "a distributed authority for signing keys",
 		Description: "Start with: chancery dev. Then: chancery key create, chancery sign, chancery status.\n" +
-			"What each verb does to a key: chancery help verbs.",
+			"What each verb does to a key: chancery help verbs. What ends how: chancery help exit-codes.\n" +
+			"One command: chancery help key create.",
 		Flags:                     append(globalFlags(), cli.HelpFlag), // our help command keeps urfave/cli from adding it
 		Commands:                  merge(clientCommands(), serverCommands()),
 		Reader:                    in,
@@ -52,6 +53,15 @@ func newApp(in io.Reader, out, errOut io.Writer) *cli.App {
 		frame(c)
 	}
 	return app
+}
+
+// A number that is not given is none, and not 0, whatever urfave/cli says of it.
+func init() {
+	flagLine := cli.FlagStringer
+	cli.FlagStringer = func(f cli.Flag) string {
+		line := strings.TrimSuffix(flagLine(f), " (default: 0)")
+		return strings.TrimSuffix(line, " (default: false)")
+	}
 }
 
 // frame sets on every command what urfave/cli does not inherit.

@@ -30,6 +30,9 @@ func auditCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
+			if s.String("node") == "" && s.String("dir") == "" {
+				s.notef("%s; each node keeps its own: --node NAME", journalOf(l.Items))
+			}
 			return s.showPage(auditView(l, l.Items), l.Next)
 		}, append(append(pageFlags(), filters...), dir)...),
 		looking("verify", "", "walk along the hash chain", verifyAudit, dir,
@@ -53,6 +56,14 @@ func auditCommand() *cli.Command {
 			return s.write(s.String("out"), b.Bytes(), 0o600)
 		}, append(append(pageFlags(), filters...), dir, &cli.StringFlag{Name: "out", Usage: "new file to write", DefaultText: "stdout"})...),
 	)
+}
+
+// journalOf says whose journal was read, where nobody was named.
+func journalOf(records []wire.AuditRecord) string {
+	if len(records) == 0 {
+		return "nothing in the journal of the node that answered"
+	}
+	return "from the journal of " + records[0].Node
 }
 
 // nodeAddr finds the api listener of a node by its name.
@@ -94,7 +105,11 @@ func fetchAudit(s *session) (wire.List[wire.AuditRecord], error) {
 	return pages(s, func(o ...client.Option) (wire.List[wire.AuditRecord], error) {
 		o = append(o, client.Query(wire.QueryKey, s.String("key")), client.Query(wire.QueryVersion, version), client.Query(wire.QueryKID, s.String("kid")),
 			client.Query(wire.QueryActor, s.String("principal")), client.Query(wire.QuerySince, s.String("since")), client.Query(wire.QueryUntil, s.String("until")))
-		return c.Audit(s.ctx, append(o, at...)...)
+		l, err := c.Audit(s.ctx, append(o, at...)...)
+		if err == nil && at == nil && l.Next != "" && len(l.Items) > 0 { // the next page is of the same journal, whoever is asked first then
+			at, err = nodeAddr(s, c, l.Items[0].Node)
+		}
+		return l, err
 	})
 }
 
@@ -123,8 +138,13 @@ func auditView(value any, items []wire.AuditRecord) view {
 	v := view{value: value, wide: 7, head: []string{"SEQ", "AT", "KIND", "PRINCIPAL", "VERB", "SUBJECT", "RESULT", "NODE", "KID", "REMOTE", "REQUEST", "DETAIL", "DIGEST"}}
 	for _, r := range items {
 		result := "allowed"
-		if !r.Allowed {
-			result = "denied"
+		switch audit.Kind(r.Kind) {
+		case audit.Start, audit.Stop, audit.Recovered:
+			result = "-" // nobody asked
+		default:
+			if !r.Allowed {
+				result = "denied"
+			}
 		}
 		if r.Code != "" {
 			result += " " + r.Code

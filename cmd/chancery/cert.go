@@ -45,7 +45,7 @@ func certCommand() *cli.Command {
 			&cli.StringFlag{Name: "requester", Usage: "asked for by this principal"},
 			&cli.StringFlag{Name: "node", Usage: "signed by this node"},
 			&cli.StringFlag{Name: "profile", Usage: "of this profile"},
-			&cli.StringFlag{Name: "status", Usage: "good, revoked, on_hold or announced"},
+			&cli.StringFlag{Name: "status", Usage: "good, revoked, on_hold, expired or announced"},
 			&cli.StringFlag{Name: "expires-before", Usage: "RFC 3339 time"})...),
 		looking("show", "SERIAL|FILE", "a certificate and what became of it", showCert),
 		looking("status", "SERIAL|FILE", "whether a certificate is good: a signed answer, verified; exit 5 when it is not", certStatus, statusFlags()...),
@@ -58,9 +58,12 @@ func certCommand() *cli.Command {
 	)
 }
 
+// maxCertFile bounds in bytes a file of certificates that is read.
+const maxCertFile = 256 << 10
+
 // certificateFile reads the first certificate of a file, PEM or DER.
 func (s *session) certificateFile(file string) (*x509.Certificate, error) {
-	b, err := s.read(file, 256<<10)
+	b, err := s.read(file, maxCertFile)
 	if err != nil {
 		return nil, err
 	}
@@ -115,20 +118,31 @@ func listCerts(s *session) error {
 func (s *session) showCertificates(l wire.List[wire.Certificate]) error {
 	v := view{value: l, wide: 6, head: []string{"SERIAL", "NAMES", "STATUS", "UNTIL", "ISSUER", "REQUESTER", "PROFILE", "NODE"}}
 	for _, c := range l.Items {
-		v.add(c.Serial, c.Serial, certNames(&c), c.Status, when(c.NotAfter), c.Issuer, c.Requester, c.Profile, c.IssuerNode)
+		v.add(c.Serial, c.Serial, s.namesCell(&c), c.Status, when(c.NotAfter), c.Issuer, c.Requester, c.Profile, c.IssuerNode)
 	}
 	return s.showPage(v, l.Next)
 }
 
-func certNames(c *wire.Certificate) string {
-	var names []string
-	for _, l := range [][]string{c.SAN.DNS, c.SAN.IP, c.SAN.URI, c.SAN.Email} {
-		names = append(names, l...)
-	}
+func certNames(c *wire.Certificate) string { return strings.Join(namesIn(c), " ") }
+
+func namesIn(c *wire.Certificate) []string {
+	names := slices.Concat(c.SAN.DNS, c.SAN.IP, c.SAN.URI, c.SAN.Email)
 	if len(names) == 0 {
-		return orDash(c.Subject)
+		return []string{orDash(c.Subject)}
 	}
-	return strings.Join(names, " ")
+	return names
+}
+
+// manyNames is how many names of a certificate a column shows.
+const manyNames = 3
+
+// namesCell is certNames, cut where a column of a table would push the others away.
+func (s *session) namesCell(c *wire.Certificate) string {
+	all := namesIn(c)
+	if s.format != formatTable || len(all) <= manyNames {
+		return strings.Join(all, " ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(all[:manyNames], " "), len(all)-manyNames)
 }
 
 func (s *session) certificate() (*wire.Certificate, error) {
@@ -164,7 +178,7 @@ func certView(c *wire.Certificate) view {
 		v.pair("revoked", fmt.Sprintf("%s by %s (%s) %s", when(r.At), r.By, r.Reason, r.Comment))
 	}
 	if c.ReplacedBy != "" {
-		v.pair("replaced by", c.ReplacedBy)
+		v.pair("replaced by", string(c.ReplacedBy))
 	}
 	return v
 }

@@ -31,7 +31,7 @@ var bulkFilters = map[string]string{"issuer": wire.QueryIssuer, "name": wire.Que
 func bulkFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "file", Aliases: []string{"f"}, Usage: "revoke the serials of a file, one on a line, - for stdin"},
-		&cli.BoolFlag{Name: "all", Usage: "revoke every certificate that the other filters leave"},
+		&cli.BoolFlag{Name: "all", Usage: "revoke every certificate that the other filters leave, but no CA certificate and no OCSP responder's unless --profile says so"},
 		&cli.StringFlag{Name: "issuer", Usage: "revoke what this issuer signed"},
 		&cli.StringFlag{Name: "node", Usage: "revoke what this node signed"},
 		&cli.StringFlag{Name: "requester", Usage: "revoke what this principal asked for"},
@@ -47,7 +47,7 @@ type bulk struct {
 	Plan       bool           `json:"plan"`
 	Count      int            `json:"count"`
 	Revoked    int            `json:"revoked"`
-	Skipped    map[string]int `json:"skipped"` // by status: revoked, expired and announced need no revocation
+	Skipped    map[string]int `json:"skipped"` // by status: revoked, expired and announced need no revocation; or by a profile that is spared
 	Issuers    map[string]int `json:"issuers"`
 	Nodes      map[string]int `json:"nodes"`
 	Requesters map[string]int `json:"requesters"`
@@ -58,6 +58,7 @@ type bulk struct {
 	serials map[string][]string // by issuer
 	seen    map[string]bool
 	hold    bool // what is on hold stays as it is
+	spares  bool // CA and OCSP responder certificates: who means those says so
 }
 
 // add takes a certificate in, or counts why not.
@@ -68,6 +69,10 @@ func (b *bulk) add(c *wire.Certificate) {
 	b.seen[c.Serial] = true
 	if c.Status != "good" && (c.Status != wire.CertificateOnHold || b.hold) {
 		b.Skipped[c.Status]++
+		return
+	}
+	if b.spares && (c.Profile == lifecycle.ProfileCA || c.Profile == lifecycle.ProfileOCSP) {
+		b.Skipped["profile "+c.Profile]++
 		return
 	}
 	b.Count++
@@ -108,10 +113,14 @@ func (s *session) revokeMany(c *client.Client, in wire.RevokeCertificates) error
 	if s.String("file") != "" {
 		err = s.listedIn(c, b)
 	} else {
+		b.spares = s.String("profile") == ""
 		err = s.filtered(c, b)
 	}
 	if err != nil || b.Plan {
 		return errors.Join(err, s.showBulk(b, err))
+	}
+	if b.Skipped["profile "+lifecycle.ProfileCA]+b.Skipped["profile "+lifecycle.ProfileOCSP] > 0 {
+		s.notef("CA certificates and those of OCSP responders are left out: --profile %s and --profile %s revoke them", lifecycle.ProfileCA, lifecycle.ProfileOCSP)
 	}
 	if b.Count > 0 {
 		s.notef("%s", b.summary())

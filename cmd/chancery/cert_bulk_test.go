@@ -74,7 +74,8 @@ func (g *registry) handle(w http.ResponseWriter, r *http.Request) {
 		}
 		for _, s := range g.serials() {
 			row := g.rows[s]
-			if s > q.Get(wire.QueryCursor) && row.Status == q.Get(wire.QueryState) && (q.Get(wire.QueryIssuer) == "" || q.Get(wire.QueryIssuer) == row.Issuer) {
+			if s > q.Get(wire.QueryCursor) && row.Status == q.Get(wire.QueryState) && (q.Get(wire.QueryIssuer) == "" || q.Get(wire.QueryIssuer) == row.Issuer) &&
+				(q.Get(wire.QueryProfile) == "" || q.Get(wire.QueryProfile) == row.Profile) {
 				if len(l.Items) == 500 {
 					l.Next = wire.Text(l.Items[499].Serial)
 					break
@@ -126,6 +127,39 @@ func TestRevokeMany(t *testing.T) {
 	}
 	if got = against(t, g.handle, "cert revoke --all --reason superseded --yes"); got.code != exitDone || !strings.Contains(got.out, "0 of 0") {
 		t.Errorf("nothing left: %+v", got)
+	}
+}
+
+// TestListOfManyNames: a table stays one; whoever wants all the names has the other forms.
+func TestListOfManyNames(t *testing.T) {
+	g := newRegistry(1)
+	row := g.rows[g.serials()[0]]
+	row.SAN.DNS = []string{"a.test", "b.test", "c.test", "d.test", "e.test"}
+	for format, want := range map[string]string{"table": "a.test b.test c.test and 2 more ", "wide": "d.test e.test ", "csv": "d.test e.test,", "json": "\"e.test\""} {
+		if got := against(t, g.handle, "cert list --status good -o "+format); !strings.Contains(got.out, want) {
+			t.Errorf("%s: %+v", format, got)
+		}
+	}
+}
+
+// TestRevokeManySparesOwn: who means the certificates of people must not end issuers.
+func TestRevokeManySparesOwn(t *testing.T) {
+	g := newRegistry(6)
+	list := g.serials()
+	g.rows[list[0]].Profile, g.rows[list[2]].Profile = "ca", "ocsp"
+	got := against(t, g.handle, "cert revoke --issuer corp --node n1 --reason superseded --yes")
+	if got.code != exitDone || !strings.Contains(got.out, "1 of 1") || !strings.Contains(got.out, "skipped profile ca") || !strings.Contains(got.out, "skipped profile ocsp") || !strings.Contains(got.err, "--profile ca") {
+		t.Errorf("%+v", got)
+	}
+	got = against(t, g.handle, "cert revoke --all --reason superseded --yes")
+	if got.code != exitDone || g.rows[list[0]].Status != "good" || g.rows[list[2]].Status != "good" || g.left() != 2 {
+		t.Errorf("%+v", got)
+	}
+	if got = against(t, g.handle, "cert revoke --profile ca --reason superseded --yes"); got.code != exitDone || g.rows[list[0]].Status != wire.Revoked {
+		t.Errorf("named: %+v", got)
+	}
+	if got = against(t, g.handle, "cert revoke "+list[2]+" --reason superseded"); got.code != exitDone || g.left() != 0 {
+		t.Errorf("by serial: %+v", got)
 	}
 }
 

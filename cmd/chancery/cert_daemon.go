@@ -78,14 +78,16 @@ func (r *renewer) step(ctx context.Context) (time.Duration, error) {
 		return 0, &wire.Error{Code: wire.CertificateExpired, Message: fmt.Sprintf("%s: the certificate ended at %s and can no longer ask for itself", r.file, cert.NotAfter.UTC().Format(time.RFC3339)),
 			Hint: "make a new one: chancery cert issue"}
 	}
+	wait := lookEvery
 	if r.stale {
-		if err := r.loaded(ctx); err != nil {
-			return r.failed("the server has not loaded the certificate; it is tried again", err, left/4), nil
+		if err := r.loaded(ctx); err != nil { // no reason to let the certificate end
+			wait = r.failed("the server has not loaded the certificate; it is tried again", err, left/4)
+		} else {
+			r.stale, r.fails = false, 0
 		}
-		r.stale, r.fails = false, 0
 	}
-	if wait := r.due(cert).Sub(now); wait > 0 {
-		return min(wait, lookEvery), nil
+	if early := r.due(cert).Sub(now); early > 0 {
+		return min(wait, early), nil
 	}
 	return r.renewNow(ctx, cert, left)
 }

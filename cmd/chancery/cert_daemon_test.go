@@ -174,6 +174,19 @@ func TestReloadIsTriedAgain(t *testing.T) {
 	}
 }
 
+// TestRenewsThoughReloadFails: a server that is down, or a wrong command, must not let
+// the certificate end.
+func TestRenewsThoughReloadFails(t *testing.T) {
+	u := newUpkeep(t, time.Hour, 0.5)
+	u.reload = func() error { return errors.New("not running") }
+	if err := u.live(); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(u.renewed); n < 15 || n > 20 || u.reloads < 10*12 {
+		t.Errorf("%d renewals and %d reloads in ten lives", n, u.reloads)
+	}
+}
+
 // TestNoProgress: a CA certificate that ends soon gives no longer life, however often it
 // is asked.
 func TestNoProgress(t *testing.T) {

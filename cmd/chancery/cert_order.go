@@ -26,8 +26,10 @@ func issueCert(s *session) error {
 	if file == "" || s.String("out") == "" {
 		return usagef("chancery cert issue needs --out and --key-out")
 	}
-	if filepath.Clean(file) == filepath.Clean(s.String("out")) {
-		return usagef("--out and --key-out name the same file")
+	for _, out := range []string{"out", "root-out"} {
+		if filepath.Clean(file) == filepath.Clean(s.String(out)) {
+			return usagef("--%s and --key-out name the same file", out)
+		}
 	}
 	ttl, err := s.orderTTL()
 	if err != nil {
@@ -106,7 +108,7 @@ func (e *keptKey) hint() string {
 	repeat := fmt.Sprintf("the key is kept in %s: repeat the command with --request-id %s, which certifies that key and no second one", e.file, e.requestID)
 	var unwritten *unwrittenCertificate
 	if errors.As(e.error, &unwritten) {
-		return repeat + "; the certificate is issued: chancery cert show " + unwritten.serial
+		return repeat + "; " + unwritten.hint()
 	}
 	return repeat
 }
@@ -119,6 +121,10 @@ type unwrittenCertificate struct {
 
 func (e *unwrittenCertificate) Unwrap() error { return e.error }
 
+func (e *unwrittenCertificate) hint() string {
+	return "the certificate is issued: chancery cert show " + e.serial + " -o json"
+}
+
 // refusedForGood reports whether the cluster said no, so that no certificate exists or
 // will exist for the request.
 func refusedForGood(err error) bool {
@@ -130,6 +136,9 @@ func refusedForGood(err error) bool {
 func signCSR(s *session) error {
 	if s.String("csr") == "" {
 		return usagef("chancery cert sign needs --csr FILE")
+	}
+	if s.String("out") == "" && (s.format == formatTable || s.format == formatWide) {
+		return usagef("chancery cert sign needs --out FILE, - for stdout; -o json shows the certificate too")
 	}
 	csr, err := s.read(s.String("csr"), pki.MaxCSRBytes)
 	if err != nil {
@@ -148,6 +157,9 @@ func signCSR(s *session) error {
 func (s *session) orderTTL() (lifecycle.Milliseconds, error) {
 	if s.String("issuer") == "" {
 		return 0, usagef("--issuer is missing: chancery issuer list")
+	}
+	if err := s.sparesKeys(s.String("out"), s.String("root-out")); err != nil {
+		return 0, err
 	}
 	return s.length("ttl")
 }

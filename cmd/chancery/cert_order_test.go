@@ -1,13 +1,19 @@
 package main
 
 import (
+	"crypto/rand"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
+	"math/big"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/chancery-project/chancery/fsm/lifecycle"
 	"github.com/chancery-project/chancery/transport/wire"
 )
 
@@ -129,6 +135,79 @@ func TestKeyOfUnwrittenCertificate(t *testing.T) {
 	if got.code != exitRefused || fileText(t, dir+"/a.key") == "" || !strings.Contains(e.Hint, "cert show 01aa") || !strings.Contains(e.Hint, "--request-id "+d.ids[0]) {
 		t.Errorf("%+v", got)
 	}
+}
+
+// TestUnwrittenCertificate: one that was issued and has no file can still be had.
+func TestUnwrittenCertificate(t *testing.T) {
+	dir := t.TempDir()
+	d := &desk{answer: certify}
+	if got, _ := d.issue(t, dir, ""); got.code != exitDone {
+		t.Fatalf("%+v", got)
+	}
+	if err := os.WriteFile(dir+"/cert.pem", anyCertificate(t), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range []string{"cert sign --issuer corp --csr DIR/cert.pem --out DIR/none/b.pem", "cert renew DIR/cert.pem --key-file DIR/a.key --out DIR/none/b.pem"} {
+		got := against(t, d.handle, strings.ReplaceAll(line, "DIR", dir))
+		if got.code != exitRefused || !strings.Contains(got.err, "chancery cert show 01aa") {
+			t.Errorf("%s: %+v", line, got)
+		}
+	}
+	asked := len(d.ids)
+	got := against(t, d.handle, "cert sign --issuer corp --csr "+dir+"/cert.pem")
+	if got.code != exitUsage || !strings.Contains(got.err, "--out") || len(d.ids) != asked {
+		t.Errorf("a certificate that goes nowhere: %+v", got)
+	}
+	if got = against(t, d.handle, "cert sign --issuer corp -o json --csr "+dir+"/cert.pem"); got.code != exitDone || !strings.Contains(got.out, "LEAF") {
+		t.Errorf("as JSON: %+v", got)
+	}
+}
+
+// TestKeysAreNotWrittenOver: by a certificate or a root, whatever file was named.
+func TestKeysAreNotWrittenOver(t *testing.T) {
+	dir := t.TempDir()
+	d := &desk{answer: func(w http.ResponseWriter) {
+		respond(w, wire.IssuedCertificate{Serial: "01aa", Issuer: "corp", Node: "n1", PEM: "LEAF\n", ChainPEM: "CA\n", RootPEM: "ROOT\n"})
+	}}
+	if got, _ := d.issue(t, dir, ""); got.code != exitDone {
+		t.Fatalf("%+v", got)
+	}
+	key := fileText(t, dir+"/a.key")
+	if err := os.WriteFile(dir+"/both.pem", []byte("a certificate stands here\n"+key), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("a.key", dir+"/link"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(dir+"/cert.pem", anyCertificate(t), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d.ids = nil
+	const issue, sign, renew = "cert issue --issuer corp --dns a.test --out DIR/b.pem --key-out DIR/b.key", "cert sign --issuer corp --csr DIR/cert.pem", "cert renew DIR/cert.pem --key-file DIR/a.key"
+	for _, line := range []string{issue + " --out DIR/a.key", issue + " --root-out DIR/a.key", issue + " --root-out DIR/b.key", issue + " --root-out DIR/link", issue + " --out DIR/both.pem",
+		sign + " --out DIR/a.key", sign + " --out DIR/c.pem --root-out DIR/a.key",
+		renew + " --out DIR/a.key", renew + " --root-out DIR/link", renew + " --daemon --root-out DIR/both.pem"} {
+		got := against(t, d.handle, strings.ReplaceAll(line, "DIR", dir)+" --timeout 700ms")
+		if got.code != exitRefused && got.code != exitUsage || len(d.ids) != 0 || fileText(t, dir+"/a.key") != key || fileText(t, dir+"/b.key") != "" || !strings.HasSuffix(fileText(t, dir+"/both.pem"), key) {
+			t.Errorf("%s: %+v, asked %v", line, got, d.ids)
+		}
+	}
+}
+
+// anyCertificate is a certificate file, of any certificate.
+func anyCertificate(t *testing.T) []byte {
+	t.Helper()
+	key, err := newKey("P-256")
+	if err != nil {
+		t.Fatal(err)
+	}
+	serial := lifecycle.NewSerial(lifecycle.Instant(time.Now().UnixMilli()), [13]byte{1})
+	template := &x509.Certificate{SerialNumber: new(big.Int).SetBytes(serial[:]), NotBefore: time.Now().Add(-time.Minute), NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 }
 
 func TestUsageOfIssueMakesNoKey(t *testing.T) {

@@ -31,7 +31,7 @@ func renewFlags() []cli.Flag {
 		&cli.StringFlag{Name: "key-file", Usage: "its private key (PEM)"},
 		&cli.StringFlag{Name: "renew-at", Usage: "only when this share of its life is over, as 2/3, 0.5 or 70%", DefaultText: "at once; with --daemon 2/3"},
 		&cli.BoolFlag{Name: "daemon", Usage: "stay, and renew whenever it is time"},
-		&cli.StringFlag{Name: "exec", Usage: "`COMMAND` that makes the server load the new file; words, quotes and no shell. With --daemon also at the start. CHANCERY_CERT_FILE names the file"},
+		&cli.StringFlag{Name: "exec", Usage: "`COMMAND` that makes the server load the new file; words, quotes and no shell. With --daemon also at the start. CHANCERY_CERT_FILE names the file. When it failed, the next run repeats it"},
 		&cli.DurationFlag{Name: "exec-timeout", Usage: "longest time for it", Value: 30 * time.Second},
 	}
 }
@@ -50,15 +50,28 @@ func renewCert(s *session) error {
 	if err != nil {
 		return err
 	}
+	d := debtOf(firstOf(s.String("out"), r.file))
 	if due := dueAt(cert, r.share); s.IsSet("renew-at") && r.now().Before(due) {
-		s.notef("%s: not before %s", s.arg(0), due.UTC().Format(time.RFC3339))
+		s.notef("%s: not before %s", r.file, due.UTC().Format(time.RFC3339))
+		if s.String("exec") != "" && d.owed() {
+			return d.settle(s.ctx, r.loaded)
+		}
 		return nil
+	}
+	if s.String("exec") != "" {
+		if err := d.owe(); err != nil {
+			return err
+		}
 	}
 	issued, err := r.renew(s.ctx, cert, firstOf(s.givenRequestID(), client.NewRequestID()))
 	if err != nil {
 		return err
 	}
-	return errors.Join(s.show(issuedView(issued)), r.loaded(s.ctx))
+	err = s.show(issuedView(issued))
+	if s.String("exec") == "" {
+		return err
+	}
+	return errors.Join(err, d.settle(s.ctx, r.loaded))
 }
 
 // renewer reads the flags of a renewal.
@@ -77,6 +90,9 @@ func (s *session) renewer() (*renewer, error) {
 		return nil, usagef("--exec-timeout is longer than 0")
 	}
 	out := firstOf(s.String("out"), file)
+	if err := s.sparesKeys(out, s.String("root-out")); err != nil {
+		return nil, err
+	}
 	if words, err = splitWords(s.String("exec")); err != nil {
 		return nil, usagef("--exec: %v", err)
 	}

@@ -151,7 +151,7 @@ func (s *session) standings(now time.Time) (found []*client.Standing, err error)
 // issuerOf finds the CA certificate that signed cert among those that the caller trusts.
 func (s *session) issuerOf(cert *x509.Certificate) (*x509.Certificate, error) {
 	for _, file := range s.StringSlice("issuer-cert") {
-		rest, err := s.read(file, 256<<10)
+		rest, err := s.read(file, maxCertFile)
 		if err != nil {
 			return nil, err
 		}

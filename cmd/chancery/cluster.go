@@ -115,6 +115,20 @@ func setCluster(s *session) error {
 	if err != nil {
 		return err
 	}
+	// The revision is that of the row, which the cluster moves by itself too: when it has
+	// seen the old lease out, for one. What is named here goes on top of any of them.
+	for try := 1; ; try++ {
+		err := s.setOver(c, changes)
+		if wire.CodeOf(err) != wire.PreconditionFailed || s.IsSet("if-match") || try == maxSetTries {
+			return err
+		}
+	}
+}
+
+const maxSetTries = 5
+
+// setOver puts changes, and those of the command line, on top of the settings as they are.
+func (s *session) setOver(c *client.Client, changes map[string]any) error {
 	now, err := c.Cluster(s.ctx, client.Consistency(wire.Linearizable))
 	if err != nil {
 		return err

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -68,11 +67,6 @@ func registerConsumer(s *session) error {
 	if !change && (r.Owner == "" || len(r.Keys) == 0) {
 		return usagef("a consumer needs --owner and --key, so that somebody can be asked when it is behind: --owner team@example.com --key ci")
 	}
-	if out := s.String("out"); out != "" {
-		if _, err := os.Stat(out); err == nil {
-			return usagef("%s is there already: the enrolment token goes into a new file", out)
-		}
-	}
 	c, err := s.client()
 	if err != nil {
 		return err
@@ -81,6 +75,11 @@ func registerConsumer(s *session) error {
 	if err := checkLevel(s.String("wait"), governedLevels...); err != nil {
 		return err
 	}
+	file, err := newSecretFile(s.String("out"))
+	if err != nil {
+		return err
+	}
+	defer file.close()
 	var reg *wire.ConsumerRegistration
 	if change {
 		now, err := c.Consumer(s.ctx, r.Name, client.Consistency(wire.Linearizable))
@@ -89,10 +88,10 @@ func registerConsumer(s *session) error {
 		}
 		keepRegistered(&r, now)
 		reg, err = c.ChangeConsumer(s.ctx, r.Name, r, append(opts, client.IfMatch(now.Revision))...)
-		return s.registered(reg, err)
+		return s.registered(reg, err, file)
 	}
 	reg, err = c.RegisterConsumer(s.ctx, r, opts...)
-	return s.registered(reg, err)
+	return s.registered(reg, err, file)
 }
 
 // keepRegistered fills in what the command line left out.
@@ -112,15 +111,15 @@ func keepRegistered(r *wire.RegisterConsumer, now *wire.ConsumerView) {
 }
 
 // registered puts the enrolment token where it was asked for, once.
-func (s *session) registered(reg *wire.ConsumerRegistration, err error) error {
+func (s *session) registered(reg *wire.ConsumerRegistration, err error, file *secretFile) error {
 	if err != nil {
 		return err
 	}
 	if reg.EnrolmentToken == "" {
 		return s.finish(&reg.Operation, nil, "")
 	}
-	if out := s.String("out"); out != "" {
-		if err := s.write(out, []byte(reg.EnrolmentToken+"\n"), secretMode); err != nil {
+	if out := s.String("out"); file != nil {
+		if err := file.write(reg.EnrolmentToken, "chancery consumer register "+s.arg(0)+" --again --out FILE"); err != nil {
 			return err
 		}
 		s.notef("the enrolment token is in %s; it is good once, until %s: chancery consumer enrol %s --enrolment %s --out TOKENFILE", out, when(reg.EnrolmentExpiresAt), s.arg(0), out)
@@ -148,12 +147,13 @@ func listConsumers(s *session) error {
 	}
 	v := view{value: l, head: []string{"CONSUMER", "CLASS", "OWNER", "KEY", "HAVE", "EXPECT", "STATE", "LAST SEEN"}}
 	for _, x := range l.Items {
+		v.names = append(v.names, x.Name)
 		for _, k := range x.Keys {
-			v.add(x.Name, x.Name, string(x.Class), x.Owner, k.Key, fmt.Sprint(k.Confirmed), fmt.Sprint(k.Expect), consumerState(&x, &k), when(k.LastSeenAt))
+			v.rows = append(v.rows, []string{x.Name, string(x.Class), x.Owner, k.Key, fmt.Sprint(k.Confirmed), fmt.Sprint(k.Expect), consumerState(&x, &k), when(k.LastSeenAt)})
 		}
 	}
-	for _, x := range l.Shadow {
-		v.add(x.Address, orDash(""), "not registered", orDash(x.Agent), orDash(x.Key), "-", "-", fmt.Sprintf("%d fetches from %s", x.Fetches, x.Address), when(x.LastAt))
+	for _, x := range l.Shadow { // they have no name: no command takes their address for one
+		v.rows = append(v.rows, []string{orDash(""), "not registered", orDash(x.Agent), orDash(x.Key), "-", "-", fmt.Sprintf("%d fetches from %s", x.Fetches, x.Address), when(x.LastAt)})
 	}
 	return s.showPage(v, l.Next)
 }
@@ -229,12 +229,20 @@ func enrolConsumer(s *session) error {
 	if err != nil {
 		return err
 	}
+	file, err := newSecretFile(s.String("out"))
+	if err != nil {
+		return err
+	}
+	defer file.close()
 	e, err := c.EnrolConsumer(s.ctx, s.arg(0), wire.Enrol{EnrolmentToken: strings.TrimSpace(string(secret)), Label: label}, s.changes()...)
 	if err != nil {
 		return err
 	}
-	if err := s.write(s.String("out"), []byte(e.Token+"\n"), secretMode); err != nil {
-		return errors.Join(err, fmt.Errorf("the token is lost with that: have another enrolment token made: chancery consumer register %s --again", s.arg(0)))
+	if file == nil {
+		return s.write("-", []byte(e.Token+"\n"), 0)
+	}
+	if err := file.write(e.Token, "have another enrolment token made: chancery consumer register "+s.arg(0)+" --again"); err != nil {
+		return err
 	}
 	e.Token = "" // it is in the file, and nowhere else
 	s.notef("enrolled as %s for %s until %s; the token is in %s", e.Consumer, strings.Join(e.Keys, ", "), when(e.ExpiresAt), s.String("out"))

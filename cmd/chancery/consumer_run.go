@@ -91,11 +91,14 @@ func runConsumer(s *session) error {
 	if s.Duration("every") <= 0 || s.Duration("exec-timeout") <= 0 {
 		return usagef("--every and --exec-timeout are longer than 0")
 	}
+	out := s.String("out")
+	if err := s.sparesKeys(out); err != nil {
+		return err
+	}
 	f, err := follower(s)
 	if err != nil {
 		return err
 	}
-	out := s.String("out")
 	f.Every = s.Duration("every")
 	f.Log = slog.New(slog.NewTextHandler(s.err, nil))
 	f.Install = func(ctx context.Context, _ *client.KeySet, jwks []byte) error { return s.installKeys(ctx, out, jwks) }

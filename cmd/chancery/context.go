@@ -59,7 +59,7 @@ func loadProfiles() (profiles, error) {
 	}
 	defer f.Close()
 	if err := wire.Decode(f, wire.MaxAdminBytes, &p); err != nil {
-		return p, fmt.Errorf("read the contexts in %s: %w", f.Name(), err)
+		return p, fmt.Errorf("read the contexts: %w: mend %s, or move it away and add them again (chancery context add)", err, f.Name())
 	}
 	if p.Contexts == nil {
 		p.Contexts = map[string]profile{}

@@ -38,7 +38,7 @@ func devCommand() *cli.Command {
 			&cli.IntFlag{Name: "nodes", Usage: "how many", Value: 3},
 			&cli.StringFlag{Name: "keystore", Usage: "soft, or pkcs11 with one SoftHSM token a node", Value: "soft"},
 			&cli.StringFlag{Name: "module", Usage: "PKCS#11 module `PATH`"},
-			&cli.BoolFlag{Name: "detach", Usage: "return when every node can sign; end it with `chancery dev stop`"}},
+			&cli.BoolFlag{Name: "detach", Usage: "return when every node can sign; end it with chancery dev stop"}},
 		Subcommands: []*cli.Command{
 			tell("stop", "end the cluster", "", 0),
 			tell("kill", "kill -9 a node", "N", 1),

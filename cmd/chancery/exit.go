@@ -49,16 +49,21 @@ func (e *checkFailed) Error() string { return e.message }
 
 func failedf(format string, args ...any) error { return &checkFailed{fmt.Sprintf(format, args...)} }
 
-// waitTimedOut is a level that was not reached in time.
+// waitTimedOut is a level that was not reached in time, or of which no node could be
+// asked any more.
 type waitTimedOut struct {
 	op    *wire.Operation
 	level string
+	gone  error // nil = the time was up
 }
 
 func (e *waitTimedOut) Error() string {
 	message := fmt.Sprintf("%s is %s, not %s yet; it goes on", e.op.RequestID, orDash(e.op.Reached), e.level)
 	if why := missing(e.op); why != "" {
 		message += ". " + why
+	}
+	if e.gone != nil {
+		message += ". Now " + e.gone.Error()
 	}
 	return message
 }
@@ -85,17 +90,18 @@ type cliError struct {
 // describe sorts an error into what a script and a person need of it.
 func describe(err error) cliError {
 	var (
-		usage   *usageError
-		check   *checkFailed
-		late    *waitTimedOut
-		pending *pendingApproval
-		unknown *client.OutcomeUnknown
-		gone    *client.Unavailable
-		epoch   *client.EpochChanged
-		refused *wire.Error
-		special *coded
-		kept    *keptKey
-		rest    *unfinished
+		usage     *usageError
+		check     *checkFailed
+		late      *waitTimedOut
+		pending   *pendingApproval
+		unknown   *client.OutcomeUnknown
+		gone      *client.Unavailable
+		epoch     *client.EpochChanged
+		refused   *wire.Error
+		special   *coded
+		kept      *keptKey
+		rest      *unfinished
+		unwritten *unwrittenCertificate
 	)
 	out := cliError{Code: "failed", Message: err.Error(), Exit: exitRefused, RequestID: client.RequestIDOf(err)}
 	switch {
@@ -139,9 +145,15 @@ func describe(err error) cliError {
 		}
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		out.Code, out.Exit, out.Retryable = "timed_out", exitUnavailable, true
+		if err == context.DeadlineExceeded {
+			out.Message, out.Hint = "the time was up before there was an answer", "give it more with --timeout; the nodes: chancery status"
+		}
 	}
 	if errors.As(err, &rest) {
 		out.Hint = rest.hint()
+	}
+	if errors.As(err, &unwritten) {
+		out.Hint = unwritten.hint()
 	}
 	if errors.As(err, &kept) {
 		out.Hint, out.RequestID = kept.hint(), kept.requestID

@@ -6,7 +6,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/chancery-project/chancery/client"
 	"github.com/chancery-project/chancery/transport/wire"
@@ -23,7 +25,7 @@ func TestExitCodes(t *testing.T) {
 		{errors.New(`Required flag "config" not set`), 2, "usage"},
 		{failedf("x"), 5, "check_failed"},
 		{errors.Join(nil, failedf("x")), 5, "check_failed"},
-		{&waitTimedOut{op, wire.Fenced}, 3, "wait_timed_out"},
+		{&waitTimedOut{op, wire.Fenced, nil}, 3, "wait_timed_out"},
 		{&pendingApproval{op}, 6, "pending_approval"},
 		{&client.OutcomeUnknown{RequestID: "r-1", Err: context.DeadlineExceeded}, 4, "outcome_unknown"},
 		{&client.OutcomeUnknown{RequestID: "r-1", Err: wire.Errorf(wire.Denied, "no")}, 4, "outcome_unknown"},
@@ -53,9 +55,24 @@ func TestExitCodes(t *testing.T) {
 	}
 }
 
+// TestLostWhileWaiting: what is committed stays so when no node answers any more.
+func TestLostWhileWaiting(t *testing.T) {
+	c, err := client.New(client.Config{Addrs: []string{"http://127.0.0.1:1"}, Token: "chy_test", Timeout: time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	s := &session{ctx: t.Context(), err: new(bytes.Buffer)}
+	_, err = s.follow(c, &wire.Operation{RequestID: "r-1", Verb: "revoke", Reached: wire.Committed}, wire.Fenced)
+	e := describe(err)
+	if e.Exit != exitUnavailable || e.RequestID != "r-1" || e.Operation == nil || e.Hint != "chancery wait r-1 --for fenced" || !strings.Contains(e.Message, "no node could") {
+		t.Errorf("%v is told as %+v", err, e)
+	}
+}
+
 func TestReportIsOneObject(t *testing.T) {
 	var b bytes.Buffer
-	if code := report(&b, true, &waitTimedOut{&wire.Operation{RequestID: "r-1", Verb: "revoke", Reached: wire.Committed}, wire.Fenced}); code != 3 {
+	if code := report(&b, true, &waitTimedOut{&wire.Operation{RequestID: "r-1", Verb: "revoke", Reached: wire.Committed}, wire.Fenced, nil}); code != 3 {
 		t.Errorf("code = %d", code)
 	}
 	var e cliError

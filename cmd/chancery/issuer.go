@@ -68,7 +68,12 @@ func createIssuer(s *session) error {
 		return err
 	}
 	if in.Kind == lifecycle.IssuingIssuer && s.String("parent") == "" {
-		if err := s.createRoot(c, in); err != nil {
+		// A root is not made for an issuer that is refused afterwards.
+		full := terms.Over(lifecycle.DefaultIssuerTerms(in.Kind, name))
+		if err := pki.CheckTerms(&full); err != nil {
+			return err
+		}
+		if planned, err := s.createRoot(c, in); planned || err != nil {
 			return err
 		}
 	}
@@ -83,29 +88,33 @@ func createIssuer(s *session) error {
 	return s.finish(op, err, wire.Activated)
 }
 
-// createRoot makes the root of an issuer that names no parent, unless it is there.
-func (s *session) createRoot(c *client.Client, below wire.CreateIssuer) error {
+// createRoot makes the root of an issuer that names no parent, unless it is there. A
+// plan shows the root's instead: what is below it cannot be judged before it is there.
+func (s *session) createRoot(c *client.Client, below wire.CreateIssuer) (planned bool, err error) {
 	if _, err := c.Issuer(s.ctx, below.Parent); err == nil {
-		return nil
+		return false, nil
 	}
 	node, err := s.holder(c, below.Node)
 	if err != nil {
-		return err
+		return false, err
 	}
 	root := below
 	root.Name, root.Kind, root.Parent, root.Node, root.Terms = below.Parent, lifecycle.RootIssuer, "", node, &wire.IssuerTerms{Organization: below.Terms.Organization}
 	if below.Terms.CommonName != "" {
 		root.Terms.CommonName = below.Terms.CommonName + " root"
 	}
-	var opts []client.Option
 	if s.Bool("plan") {
-		opts = append(opts, client.Plan())
+		op, err := c.CreateIssuer(s.ctx, root, client.Plan())
+		if err == nil {
+			s.notef("root %s would be made on node %s, and %s below it", root.Name, node, below.Name)
+		}
+		return true, s.finish(op, err, wire.Activated)
 	}
-	if _, err := c.CreateIssuer(s.ctx, root, opts...); err != nil {
-		return fmt.Errorf("make the root %s: %w", root.Name, err)
+	if _, err := c.CreateIssuer(s.ctx, root); err != nil {
+		return false, fmt.Errorf("make the root %s: %w", root.Name, err)
 	}
 	s.notef("root %s is made on node %s", root.Name, node)
-	return nil
+	return false, nil
 }
 
 // holder is the node that is to hold a root.
@@ -234,7 +243,7 @@ func listAffected(s *session) error {
 		if c.Reissue != nil {
 			by = when(c.Reissue.By)
 		}
-		v.add(c.Serial, c.Serial, certNames(&c), c.Requester, when(c.NotAfter), by, c.Status, orDash(c.ReplacedBy), c.Profile)
+		v.add(c.Serial, c.Serial, s.namesCell(&c), c.Requester, when(c.NotAfter), by, c.Status, orDash(string(c.ReplacedBy)), c.Profile)
 	}
 	return s.showPage(v, l.Next)
 }

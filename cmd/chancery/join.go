@@ -13,7 +13,7 @@ import (
 func joinCommand() *cli.Command {
 	return &cli.Command{
 		Name: "join", Usage: "make this node a member of a cluster, without a vote", Category: "server",
-		Flags: []cli.Flag{configFlag(), &cli.StringFlag{Name: "token-file", Usage: "`FILE` with the token from `chancery node token`", Required: true}},
+		Flags: []cli.Flag{configFlag(), &cli.StringFlag{Name: "token-file", Usage: "`FILE` with the token from chancery node token", Required: true}},
 		Action: func(c *cli.Context) error {
 			conf, err := loadConfig(c)
 			if err != nil {

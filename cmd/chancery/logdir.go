@@ -8,6 +8,7 @@ import (
 
 	"github.com/chancery-project/chancery/fsm/state"
 	"github.com/chancery-project/chancery/fsm/store"
+	"github.com/chancery-project/chancery/transport"
 	"github.com/chancery-project/chancery/transport/wire"
 )
 
@@ -18,7 +19,7 @@ func readLogDir(dir string, from uint64) (l wire.List[wire.LogEntry], err error)
 		at := v.Position()
 		l.Position = &wire.Position{Epoch: at.Epoch, Index: at.Index, LogSize: at.LogSize, LogRoot: at.LogRoot[:]}
 		return v.Leaves(from, func(n uint64, leaf *state.Leaf, raw []byte) bool {
-			l.Items = append(l.Items, wire.LogEntry{Number: n, Leaf: string(raw), Event: eventOf(v, leaf)})
+			l.Items = append(l.Items, wire.LogEntry{Number: n, Leaf: string(raw), Event: transport.Event(v, leaf)})
 			return true
 		})
 	})
@@ -34,15 +35,4 @@ func readLogDir(dir string, from uint64) (l wire.List[wire.LogEntry], err error)
 		return l, failedf("the state in %s does not hold: %v; a start of the node makes it again from snapshot and log", dir, err)
 	}
 	return l, err
-}
-
-// eventOf is what a node says of a leaf, as far as the leaf itself tells.
-func eventOf(v *state.View, l *state.Leaf) wire.Event {
-	e := wire.Event{ID: wire.EventID(v.Position().Epoch, l.Index), At: wire.Time(l.At), Kind: l.Kind, Key: wire.Text(l.Key), Version: l.Version,
-		KID: wire.Text(l.KID), Actor: l.Actor, RequestID: wire.Text(l.RequestID), Before: wire.Text(l.Before), After: wire.Text(l.After),
-		Reason: wire.Text(l.Reason), Detail: l.Detail, Data: map[string]any{}, Index: l.Index}
-	if n := v.Node(l.Node); n != nil {
-		e.Node = wire.Text(n.Name)
-	}
-	return e
 }

@@ -33,15 +33,18 @@ func login(s *session) error {
 	if s.String("ssh-key") == "" {
 		return usagef("chancery login needs --ssh-key FILE")
 	}
+	out, keep, err := loginTarget(s)
+	if err != nil {
+		return err
+	}
+	if err := s.sparesKeys(out); err != nil {
+		return err
+	}
 	signer, err := openSSHKey(s)
 	if err != nil {
 		return err
 	}
 	defer signer.close()
-	out, keep, err := loginTarget(s)
-	if err != nil {
-		return err
-	}
 	// Logging in needs no credential, and an expired one would be refused.
 	s.profile.Cert, s.profile.CertKey, s.profile.TokenFile = "", "", ""
 	c, err := s.client()

@@ -33,9 +33,14 @@ func lostIssuerText(i *wire.LostIssuer) string {
 		i.Subject, i.Certificates, i.CRLNumber, when(i.CRLUntil))
 	if i.OCSPUntil != 0 {
 		text += "; OCSP until " + when(i.OCSPUntil)
+	} else {
+		text += "; no other node answers OCSP for it"
 	}
-	if i.RevokedAt != 0 {
+	switch {
+	case i.RevokedAt != 0:
 		text += fmt.Sprintf("; %s revokes its CA certificate after %s", i.Parent, when(i.RevokedAt))
+	case i.Parent != "" && i.CRLUntil != 0:
+		text += fmt.Sprintf("; nobody revokes its CA certificate: %s has nobody left who signs", i.Parent)
 	}
 	return text
 }

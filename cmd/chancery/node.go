@@ -126,6 +126,11 @@ func nodeToken(s *session) error {
 	if err != nil {
 		return err
 	}
+	file, err := newSecretFile(s.String("out"))
+	if err != nil {
+		return err
+	}
+	defer file.close()
 	t, err := c.CreateJoinToken(s.ctx, req, s.changes()...)
 	if err != nil {
 		return err
@@ -133,8 +138,8 @@ func nodeToken(s *session) error {
 	if t.Token == "" {
 		return wire.Errorf(wire.RequestIDReused, "this request made join token %s before; its secret is not kept anywhere", t.ID).WithHint("make another: chancery node token")
 	}
-	if out := s.String("out"); out != "" {
-		if err := s.write(out, []byte(t.Token+"\n"), secretMode); err != nil {
+	if file != nil {
+		if err := file.write(t.Token, "make another; this one ends by itself"); err != nil {
 			return err
 		}
 		t.Token = ""

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -127,13 +126,14 @@ func (s *session) follow(c *client.Client, op *wire.Operation, level string) (*w
 	if last == nil {
 		last = op
 	}
+	var gone *client.Unavailable
 	switch {
 	case err != nil && s.ctx.Err() != nil && last.Status == wire.PendingApproval:
 		return last, &pendingApproval{last}
 	case err != nil && s.ctx.Err() != nil && last.Verb != "":
-		return last, &waitTimedOut{last, level}
-	case errors.Is(err, context.DeadlineExceeded):
-		return nil, err
+		return last, &waitTimedOut{last, level, nil}
+	case errors.As(err, &gone) && last.Verb != "": // it is done, whoever cannot be asked now
+		return last, &waitTimedOut{last, level, err}
 	case err != nil:
 		return nil, err
 	case last.Error != nil:

@@ -14,6 +14,9 @@ import (
 func permute(app *cli.App, argv []string) ([]string, error) {
 	p := &permuter{app: app, commands: app.Commands}
 	rest := argv[1:]
+	if len(rest) == 1 && rest[0] == "--version" { // elsewhere it is the version of a key
+		rest = []string{"version"}
+	}
 	for len(rest) > 0 {
 		word := rest[0]
 		rest = rest[1:]
@@ -57,6 +60,11 @@ func (p *permuter) word(word string) error {
 		return nil
 	}
 	i := slices.IndexFunc(p.commands, func(c *cli.Command) bool { return c.HasName(word) })
+	if i < 0 && p.name() == "help" { // no topic: `help key create` is `key create --help`
+		p.path, p.commands = nil, p.app.Commands
+		p.local = append(p.local, pending{"help", []string{"--help"}})
+		return p.word(word)
+	}
 	if i < 0 {
 		known := names(p.commands)
 		prefix := "chancery " + p.name()
@@ -174,8 +182,11 @@ func (p *permuter) join(program string) ([]string, error) {
 		}
 		out = append(out, l.words...)
 	}
-	if len(p.path) == 0 {
+	switch p.name() {
+	case "":
 		return append(out, "--help"), nil
+	case "help":
+		return append(out[:1:1], "--help"), nil
 	}
 	return append(append(out, "--"), p.args...), nil
 }

@@ -3,12 +3,16 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/chancery-project/chancery/fsm/lifecycle"
 	"github.com/chancery-project/chancery/transport/wire"
 )
 
@@ -119,6 +123,55 @@ func TestRunReadsEveryPage(t *testing.T) {
 	}
 }
 
+// The row of the settings moves by itself now and then: that is no reason to refuse a
+// change that was not made from a revision the caller named.
+func TestRunSetsOverTheNewestSettings(t *testing.T) {
+	revision, moves := uint64(1), 0
+	node := func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.Method == http.MethodGet:
+			respond(w, wire.Cluster{Revision: revision})
+		case moves > 0:
+			moves--
+			revision++
+			w.WriteHeader(http.StatusPreconditionFailed)
+			respond(w, wire.Errorf(wire.PreconditionFailed, "the settings are at revision %d", revision))
+		default:
+			respond(w, wire.Operation{RequestID: "r-1", Verb: "set", Reached: wire.Fenced, Fenced: &wire.Reached{At: 1}, Complete: true})
+		}
+	}
+	for _, c := range []struct {
+		moves, code int
+		line        string
+	}{{1, exitDone, ""}, {1, exitRefused, " --if-match 1"}, {1000, exitRefused, ""}} {
+		moves = c.moves
+		if got := against(t, node, "cluster set max_token_ttl=90d"+c.line); got.code != c.code {
+			t.Errorf("%d moves%s: %+v", c.moves, c.line, got)
+		}
+	}
+}
+
+// A journal is one node's: its second page is not taken from whoever answers.
+func TestRunReadsOneJournal(t *testing.T) {
+	first := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		respond(w, wire.List[wire.AuditRecord]{Items: []wire.AuditRecord{{Seq: 2, Node: "n1", Kind: "sign"}}})
+	}))
+	defer first.Close()
+	got := against(t, func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.URL.Path == wire.Path(wire.PathNode, "n1"):
+			respond(w, wire.Node{Name: "n1", Addrs: lifecycle.Addrs{API: first.URL}})
+		case r.URL.Query().Get(wire.QueryCursor) == "": // n1 is asked first, and then not reached under this address
+			respond(w, wire.List[wire.AuditRecord]{Items: []wire.AuditRecord{{Seq: 1, Node: "n1", Kind: "sign"}}, Next: "1"})
+		default:
+			respond(w, wire.List[wire.AuditRecord]{Items: []wire.AuditRecord{{Seq: 9, Node: "n2", Kind: "sign"}}})
+		}
+	}, "audit export")
+	if strings.Contains(got.out, "n2") || strings.Count(got.out, `"n1"`) != 2 {
+		t.Errorf("%+v", got)
+	}
+}
+
 func TestRunFollowsEvents(t *testing.T) {
 	got := against(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Query().Get(wire.QueryFrom) == "1-8" { // taken up again behind the last event
@@ -158,5 +211,42 @@ func TestRunWatchesStatus(t *testing.T) {
 	// A cluster in trouble is what one watches for: a refusal does not end it.
 	if got.code != exitDone || !strings.Contains(got.out, "WARNING: svc is overdue") || !strings.Contains(got.out, "next: chancery key rotate svc") || asked < 2 {
 		t.Errorf("asked %d times: %+v", asked, got)
+	}
+}
+
+// TestWriteSparesKeys: public text goes over other public text, never over a private key.
+func TestWriteSparesKeys(t *testing.T) {
+	file, s := filepath.Join(t.TempDir(), "f"), new(session)
+	for _, public := range []string{"a certificate", "another one"} {
+		if err := s.write(file, []byte(public), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	key := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: []byte{1}})
+	if err := os.WriteFile(file, key, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.write(file, []byte("a log"), 0o644); err == nil || !strings.Contains(err.Error(), "private key") {
+		t.Errorf("written over a private key: %v", err)
+	}
+	if b, err := os.ReadFile(file); err != nil || !bytes.Equal(b, key) {
+		t.Errorf("the private key is %q now, %v", b, err)
+	}
+	t.Chdir(filepath.Dir(file))
+	if err := os.Rename(file, "-"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.sparesKeys("-"); err != nil {
+		t.Errorf("stdout was taken for the file of that name: %v", err)
+	}
+}
+
+// TestAuditViewOfAStart: a node that starts was not denied anything.
+func TestAuditViewOfAStart(t *testing.T) {
+	v := auditView(nil, []wire.AuditRecord{{Seq: 1, Kind: "start"}, {Seq: 2, Kind: "sign.refused", Code: "key_revoked"}, {Seq: 3, Kind: "decision", Allowed: true}})
+	for i, want := range []string{"-", "denied key_revoked", "allowed"} {
+		if got := v.rows[i][6]; got != want {
+			t.Errorf("record %d is shown as %q, want %q", i+1, got, want)
+		}
 	}
 }

@@ -48,6 +48,14 @@ func sign(s *session) error {
 		return err
 	}
 	defer in.Close()
+	for _, out := range []string{s.String("out"), s.String("bundle")} {
+		if sameFile(s.String("in"), out) {
+			return usagef("%s is what shall be signed: name another file for the signature", out)
+		}
+	}
+	if err := s.sparesKeys(s.String("out"), s.String("bundle")); err != nil {
+		return err
+	}
 	c, err := s.client()
 	if err != nil {
 		return err

@@ -24,6 +24,9 @@ func snapshotCommand() *cli.Command {
 }
 
 func saveSnapshot(s *session) error {
+	if s.arg(0) == "-" {
+		return usagef("chancery snapshot save needs a FILE: it is read again and checked")
+	}
 	c, err := s.client()
 	if err != nil {
 		return err

@@ -38,6 +38,11 @@ func createToken(s *session) error {
 	if err != nil {
 		return err
 	}
+	file, err := newSecretFile(s.String("out"))
+	if err != nil {
+		return err
+	}
+	defer file.close()
 	t, err := c.CreateToken(s.ctx, req, s.changes()...)
 	if err != nil {
 		return err
@@ -46,8 +51,8 @@ func createToken(s *session) error {
 		return wire.Errorf(wire.RequestIDReused, "token %s was made by this request before; its secret is not kept anywhere", t.ID).
 			WithHint("chancery token revoke %s, then create another", t.ID)
 	}
-	if out := s.String("out"); out != "" {
-		if err := s.write(out, []byte(t.Secret+"\n"), secretMode); err != nil {
+	if file != nil {
+		if err := file.write(t.Secret, "chancery token revoke "+t.ID+", then create another"); err != nil {
 			return err
 		}
 		t.Secret = ""

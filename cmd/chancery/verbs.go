@@ -109,7 +109,7 @@ func whoMay(verb access.Verb) []string {
 }
 
 func helpCommand() *cli.Command {
-	return group("help", "more than --help says",
+	return group("help", "what --help says of a command, and more: verbs, exit-codes",
 		looking("verbs", "", "what each verb does to a key", func(s *session) error {
 			rows := verbRows()
 			v := view{value: rows, head: []string{"VERB", "RESULTING STATE", "IN THE JWKS?", "MAY SIGN?", "FENCED?", "REVERSIBLE?", "WHO MAY", "FROM"}, wide: 7}

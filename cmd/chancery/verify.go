@@ -60,6 +60,9 @@ func readSignature(s *session) (signature, error) {
 		return signature{}, err
 	}
 	text := bytes.TrimSpace(b)
+	if len(text) == 0 {
+		return signature{}, failedf("not valid: %s is empty", s.String("sig"))
+	}
 	if bytes.HasPrefix(text, []byte("{")) {
 		var bundle signatureBundle
 		if err := json.Unmarshal(text, &bundle); err == nil && bundle.Signature != nil {

@@ -251,18 +251,18 @@ func (c *Config) check() error {
 	if err := lifecycle.CheckName("cluster", c.Cluster.Name); err != nil {
 		return fmt.Errorf("cluster.name: %w", err)
 	}
+	if err := c.Listen.check(); err != nil {
+		return err
+	}
 	for _, a := range []struct {
 		key    string
 		listen string
 		adv    *string
 	}{{"api", c.Listen.API, &c.Advertise.API}, {"public", c.Listen.Public, &c.Advertise.Public}, {"node", c.Listen.Node, &c.Advertise.Node}, {"gossip", c.Listen.Gossip, &c.Advertise.Gossip}} {
-		if _, _, err := net.SplitHostPort(a.listen); err != nil {
-			return fmt.Errorf("listen.%s: %q is not host:port", a.key, a.listen)
-		}
 		*a.adv = cmp.Or(*a.adv, a.listen)
-		host, _, err := net.SplitHostPort(*a.adv)
+		host, _, err := splitAddr(*a.adv)
 		if err != nil {
-			return fmt.Errorf("advertise.%s: %q is not host:port", a.key, *a.adv)
+			return fmt.Errorf("advertise.%s: %w", a.key, err)
 		}
 		if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
 			return fmt.Errorf("advertise.%s is missing: others cannot reach %q; write the host they use, for example %s%s", a.key, *a.adv, c.NodeName, *a.adv)
@@ -271,7 +271,42 @@ func (c *Config) check() error {
 	if c.Log.Format != "text" && c.Log.Format != "json" {
 		return fmt.Errorf("log.format: %q is neither text nor json", c.Log.Format)
 	}
+	if _, err := c.Log.level(); err != nil {
+		return err
+	}
 	return c.checkKeyStore()
+}
+
+// check wants an address of its own for every listener.
+func (l Listen) check() error {
+	taken := map[string]string{}
+	for _, a := range [][2]string{{"api", l.API}, {"public", l.Public}, {"node", l.Node}, {"gossip", l.Gossip}, {"metrics", l.Metrics}} {
+		key, addr := a[0], a[1]
+		if key == "metrics" && addr == "off" {
+			continue
+		}
+		_, port, err := splitAddr(addr)
+		if err != nil {
+			return fmt.Errorf("listen.%s: %w", key, err)
+		}
+		if other, found := taken[addr]; found && port != 0 {
+			return fmt.Errorf("listen.%s and listen.%s are both %s: each needs a port of its own", other, key, addr)
+		}
+		taken[addr] = key
+	}
+	return nil
+}
+
+// splitAddr reads host:port; the port may have a name.
+func splitAddr(addr string) (host string, port int, err error) {
+	host, name, err := net.SplitHostPort(addr)
+	if err != nil || name == "" {
+		return "", 0, fmt.Errorf("%q is not host:port", addr)
+	}
+	if port, err = net.LookupPort("tcp", name); err != nil {
+		return "", 0, fmt.Errorf("%q: there is no port %q: choose one from 1 to 65535", addr, name)
+	}
+	return host, port, nil
 }
 
 func (c *Config) checkKeyStore() error {

@@ -14,8 +14,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chancery-project/chancery/authority/hsm"
 	"github.com/chancery-project/chancery/authority/hsm/softkey"
 	"github.com/chancery-project/chancery/client"
+	"github.com/chancery-project/chancery/cluster/disk"
 	"github.com/chancery-project/chancery/transport/wire"
 )
 
@@ -78,6 +80,47 @@ func (n *node) stop(t *testing.T) {
 		t.Errorf("%s stopped with %v", n.config.NodeName, err)
 	}
 	n.done <- nil
+}
+
+// TestInitAfterACheck: the README has the key store checked first, and a service manager
+// may start the server before anybody founds a cluster. A founded one is left alone.
+func TestInitAfterACheck(t *testing.T) {
+	ctx, c, log := t.Context(), configure(t, "n1"), slog.New(slog.DiscardHandler)
+	ks, err := OpenKeyStore(ctx, c, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if prober, ok := ks.(hsm.Prober); ok {
+		if _, err := prober.Probe(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := ks.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := Run(ctx, c, "test", func(*Daemon) { t.Error("it serves") }); !errors.Is(err, errNotMember) {
+		t.Fatalf("a server without a cluster ended with %v", err)
+	}
+	if _, err := Init(ctx, c, filepath.Join(t.TempDir(), "admin"), "test", log); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Init(ctx, c, filepath.Join(t.TempDir(), "admin"), "test", log); err == nil || !strings.Contains(err.Error(), "belongs to a cluster already") {
+		t.Errorf("founded twice: %v", err)
+	}
+}
+
+// TestInitNeedsAPlaceForTheCredential: a cluster that nobody can get into is not founded.
+func TestInitNeedsAPlaceForTheCredential(t *testing.T) {
+	c, file := configure(t, "n1"), filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Init(t.Context(), c, file, "test", slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "--admin-out") {
+		t.Errorf("init with a file for --admin-out: %v", err)
+	}
+	if blank, err := disk.Blank(c.DataDir); err != nil || !blank {
+		t.Errorf("something was founded: %t, %v", blank, err)
+	}
 }
 
 // TestThreeNodes founds a cluster, lets two nodes join with tokens, and signs on

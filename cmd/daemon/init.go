@@ -39,11 +39,16 @@ const AdminName = "admin"
 // It runs the node for a moment, alone and deaf, because genesis is an entry of
 // the log like any other.
 func Init(ctx context.Context, c Config, adminOut, version string, log *slog.Logger) (clusterID string, err error) {
+	switch blank, err := disk.Blank(c.DataDir); {
+	case err != nil:
+		return "", fmt.Errorf("found a cluster: %w", err)
+	case !blank && founded(c.DataDir):
+		return "", fmt.Errorf("found a cluster: %w", inCluster(c.DataDir))
+	case !blank:
+		return "", fmt.Errorf("found a cluster: %s is not empty: choose another data_dir, or, if an earlier init failed in it, remove it first", c.DataDir)
+	}
 	if err := checkAdminOut(adminOut); err != nil {
 		return "", err
-	}
-	if entries, err := os.ReadDir(c.DataDir); err == nil && len(entries) > 0 {
-		return "", fmt.Errorf("found a cluster: %s is not empty: choose another data_dir, or, if an earlier init failed in it, remove it first", c.DataDir)
 	}
 	var raw [16]byte
 	rand.Read(raw[:]) // never fails: crypto/rand ends the process instead
@@ -118,22 +123,28 @@ func commitGenesis(ctx context.Context, c Config, p *place, genesis *command.Ini
 // elapsed is the lease clock.
 func elapsed() time.Duration { return time.Duration(fresh.BootClock{}.Now()) }
 
+// checkAdminOut looks before the cluster is founded whether its first credential can
+// be written, because nobody could get in without.
 func checkAdminOut(dir string) error {
 	for _, name := range []string{"admin.key", "admin.crt", "ca.pem"} {
 		if _, err := os.Lstat(filepath.Join(dir, name)); err == nil {
 			return fmt.Errorf("found a cluster: %s holds %s already: choose another --admin-out", dir, name)
 		}
 	}
-	return nil
+	if err := os.MkdirAll(dir, disk.DirMode); err != nil {
+		return fmt.Errorf("found a cluster: --admin-out takes no files: %w", err)
+	}
+	trial, err := os.CreateTemp(dir, ".trial-*")
+	if err != nil {
+		return fmt.Errorf("found a cluster: --admin-out takes no files: %w", err)
+	}
+	return errors.Join(trial.Close(), os.Remove(trial.Name()))
 }
 
 func writeAdmin(dir string, bundle *identity.Bundle, cert *x509.Certificate, key *ecdsa.PrivateKey) error {
 	der, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
 		return fmt.Errorf("encode the admin's key: %w", err)
-	}
-	if err := os.MkdirAll(dir, disk.DirMode); err != nil {
-		return fmt.Errorf("write the admin's credential: %w", err)
 	}
 	for _, f := range []struct {
 		name string

@@ -19,7 +19,11 @@ import (
 
 // startListeners opens what callers and verifiers use.
 func (d *Daemon) startListeners(ctx context.Context) error {
-	limits := transport.ServerOptions{MaxConnections: d.config.Limits.Connections, Logger: d.log}
+	most, err := d.maxConnections()
+	if err != nil {
+		return err
+	}
+	limits := transport.ServerOptions{MaxConnections: most, Logger: d.log}
 	d.api = api.New(api.Config{Node: d.config.NodeName, Service: d.service, Signer: d.signer, Office: d.office, Consumers: d.consumers, Sets: d.sets, Logger: d.log, Metrics: d.metrics,
 		ForwardTransport: &http.Transport{TLSClientConfig: d.clientTLS(), MaxIdleConnsPerHost: 64, IdleConnTimeout: 50 * time.Second, ForceAttemptHTTP2: false},
 		PublicURL:        d.publicURL(), Journal: d.journal, Ledger: d.readLedger, Tally: d.teller.Count, Cluster: d.clusterStatus, Fencing: d.fencing, Snapshot: d.snapshot, EncodeJoinToken: d.encodeJoinToken,
@@ -53,7 +57,9 @@ func (d *Daemon) startListeners(ctx context.Context) error {
 		return fmt.Errorf("listen for metrics: %w", err)
 	}
 	metrics := public.Metrics(config, d.metrics)
-	d.serve("metrics", func() error { return transport.Serve(ctx, scrapers, metrics, transport.ServerOptions{Logger: d.log}) })
+	d.serve("metrics", func() error {
+		return transport.Serve(ctx, scrapers, metrics, transport.ServerOptions{MaxConnections: maxScrapers, Logger: d.log})
+	})
 	return nil
 }
 

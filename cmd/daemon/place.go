@@ -103,9 +103,19 @@ func newPlace(c Config, clusterID string, now time.Time) (*place, error) {
 	return p, nil
 }
 
+// founded reports whether init or join has come to its end in a data directory.
+func founded(root string) bool {
+	_, err := os.Stat(filepath.Join(root, "identity", membershipFile))
+	return err == nil
+}
+
+func inCluster(root string) error {
+	return fmt.Errorf("the data directory %s belongs to a cluster already: start it with `chancery server`", root)
+}
+
 func (p *place) begin(clusterID string, now time.Time) (err error) {
-	if _, err := os.Stat(p.path(membershipFile)); err == nil {
-		return fmt.Errorf("the data directory %s belongs to a cluster already: start it with `chancery server`", p.dir.Root())
+	if founded(p.dir.Root()) {
+		return inCluster(p.dir.Root())
 	}
 	if p.key, err = p.store.LoadOrCreateKey(); err != nil {
 		return err
@@ -179,11 +189,18 @@ func withIssuer(c *tls.Certificate, bundle *identity.Bundle) *tls.Certificate {
 	return &full
 }
 
+func (c Log) level() (level slog.Level, err error) {
+	if err := level.UnmarshalText([]byte(c.Level)); err != nil {
+		return 0, fmt.Errorf("log.level: %q is unknown: choose debug, info, warn or error", c.Level)
+	}
+	return level, nil
+}
+
 // newLogger makes the process's logger.
 func newLogger(c Log) (*slog.Logger, error) {
-	var level slog.Level
-	if err := level.UnmarshalText([]byte(c.Level)); err != nil {
-		return nil, fmt.Errorf("log.level: %q is unknown: choose debug, info, warn or error", c.Level)
+	level, err := c.level()
+	if err != nil {
+		return nil, err
 	}
 	o := &slog.HandlerOptions{Level: level}
 	if c.Format == "json" {

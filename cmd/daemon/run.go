@@ -189,7 +189,7 @@ func (d *Daemon) startCluster() error {
 	if err != nil {
 		return err
 	}
-	d.node = node
+	d.node, d.attestor.Dated = node, node.Dated
 	d.renewal.issuer = &issuer{d.place, node.View, time.Now}
 	port, err := net.Listen("tcp", d.config.Listen.Node)
 	if err != nil {
@@ -252,7 +252,7 @@ func (d *Daemon) startAuthority(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	d.signer = signing.New(signing.Config{Ledger: d.node, Lease: d.node, Store: d.store, Audit: d.journal, Clock: time.Now, Elapsed: elapsed, Usable: d.usable,
+	d.signer = signing.New(signing.Config{Ledger: d.node, Lease: d.node, Store: d.store, Audit: d.journal, Clock: time.Now, Elapsed: elapsed, Usable: d.usable, Dated: d.node.Dated,
 		Record: d.reporter.recordSignatures, Sealed: d.seals.Covering})
 	d.releasing.Store(d.signer)
 	d.provision.Start(ctx)
