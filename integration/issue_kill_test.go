@@ -174,23 +174,52 @@ func (p *pkiLab) back(n *node) {
 	p.waitReady(n, "?for=sign")
 }
 
-// issueThroughDeath asks for a certificate while a node dies. Whoever asked repeats the
+// issuedTogether is how many are asked for at once, of two nodes, so that what they announce
+// and record shares entries.
+const issuedTogether = 6
+
+// order is a request for a certificate, of whom, and what came of it.
+type order struct {
+	from *node
+	id   string
+	wire.IssueCertificate
+	got *wire.IssuedCertificate
+	err error
+}
+
+// issueThroughDeath asks for certificates while a node dies. Whoever asked repeats the
 // request, and is given the one certificate of it, or hears that there will be none.
 func (p *pkiLab) issueThroughDeath(s killStep) {
 	p.t.Helper()
 	dies, signs := p.victim(s)
-	dies.at(s.point, fault.Kill, 0)
-	id, r := client.NewRequestID(), p.request()
-	got, err := p.issue(signs, id, r)
-	p.dies(dies, s.point)
-	if err == nil {
-		p.held = append(p.held, got)
+	orders, from := make([]order, issuedTogether), p.others(p.leader())
+	for i := range orders {
+		orders[i] = order{from: from[i%len(from)], id: client.NewRequestID(), IssueCertificate: p.request()}
 	}
+	dies.at(s.point, fault.Kill, 0)
+	var all sync.WaitGroup
+	for i := range orders {
+		all.Go(func() {
+			orders[i].got, orders[i].err = p.issue(orders[i].from, orders[i].id, orders[i].IssueCertificate)
+		})
+	}
+	all.Wait()
+	p.dies(dies, s.point)
 	p.back(dies)
-	again, refused := p.issue(signs, id, r)
-	if err == nil {
+	for i := range orders {
+		p.repeat(s, &orders[i])
+	}
+	p.waitIssues(signs)
+}
+
+// repeat asks again after a node died.
+func (p *pkiLab) repeat(s killStep, o *order) {
+	p.t.Helper()
+	again, refused := p.issue(o.from, o.id, o.IssueCertificate)
+	if o.err == nil {
+		p.held = append(p.held, o.got)
 		eventually(p.t, 20*time.Second, "the certificate that was given out is given out again", func() string {
-			if again, refused = p.issue(signs, id, r); refused != nil {
+			if again, refused = p.issue(o.from, o.id, o.IssueCertificate); refused != nil {
 				return refused.Error()
 			}
 			return ""
@@ -199,8 +228,7 @@ func (p *pkiLab) issueThroughDeath(s killStep) {
 	if refused == nil {
 		p.held = append(p.held, again)
 	}
-	p.t.Logf("%s killed at %s: first %v, then %v", dies.name, s.point, err, refused)
-	p.waitIssues(signs)
+	p.t.Logf("killed at %s: %s said first %v, then %v", s.point, o.from.name, o.err, refused)
 }
 
 // revokedTogether is how many are revoked at once, so that some share an entry.

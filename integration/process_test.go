@@ -24,6 +24,7 @@ type process struct {
 	log    string // file that collects standard error of every start
 	env    []string
 	host   *netlab.Host // where it runs; nil = here
+	files  int          // how many it may open; 0 = as many as this process
 
 	mu   sync.Mutex
 	cmd  *exec.Cmd
@@ -55,6 +56,9 @@ func (p *process) startProcess(program string) error {
 	}
 	defer log.Close() // the child has its own
 	cmd := exec.Command(program, "server", "--config", p.config, "--end-with-stdin")
+	if p.files != 0 {
+		cmd = exec.Command("sh", append([]string{"-c", fmt.Sprintf(`ulimit -n %d && exec "$0" "$@"`, p.files)}, cmd.Args...)...)
+	}
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.Env = append(cleanEnv(), p.env...)
 	if p.life, err = cmd.StdinPipe(); err != nil {

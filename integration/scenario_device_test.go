@@ -7,7 +7,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/chancery-project/chancery/client"
 	"github.com/chancery-project/chancery/fsm/fault"
+	"github.com/chancery-project/chancery/transport/wire"
 )
 
 // slowKeyStore makes a device take twice as long as a request may be old.
@@ -92,6 +94,63 @@ func clocks(rate float64, harmless bool) func(*stage) {
 	}
 }
 
+// wallClock sets one node's wall clock wrong. It goes on signing what bears no date, and
+// its leases and fences are what they were; it gives out no token.
+func wallClock(s *stage) {
+	_, n, _ := s.cast()
+	off := []time.Duration{-24 * time.Hour, 10 * time.Second, 365 * 24 * time.Hour}[s.random.IntN(3)]
+	key := s.key + "-token"
+	_, err := s.c.admin.CreateKey(ctx(s.t), wire.CreateKey{Name: key, Purpose: "token", Alg: "ES256", Owner: "lab@example.com", BusinessReason: "laboratory"}, client.Wait(wire.Activated, 20*time.Second))
+	if err != nil {
+		s.t.Fatalf("make a key for tokens: %v", err)
+	}
+	k := s.c.clientWith(func(cfg *client.Config) { cfg.Timeout, cfg.AttemptTimeout = time.Second, time.Second }, n) // a wrong clock is tried again
+	defer k.Close()
+	token := func() error {
+		_, err := k.SignJWT(ctx(s.t), key, wire.JWTRequest{Claims: []byte(`{}`)}, client.At(n.api))
+		return err
+	}
+	given := func() string {
+		if err := token(); err != nil {
+			return err.Error()
+		}
+		return ""
+	}
+	eventually(s.t, 20*time.Second, n.name+" gives out tokens", given)
+	n.order(fault.Command{Clock: &fault.Distortion{WallMS: off.Milliseconds()}})
+	for range 3 { // at once, and after the others have heard it
+		if token() == nil {
+			s.find("%s, whose clock is off by %s, gave out a token", n.name, off)
+		}
+		s.stay(700 * time.Millisecond)
+	}
+	eventually(s.t, 20*time.Second, n.name+" says that it is its clock", func() string {
+		if why := given(); !strings.Contains(why, "clock") {
+			return "it says: " + why
+		}
+		return ""
+	})
+	eventually(s.t, 20*time.Second, "the status names the clock", func() string {
+		st, err := s.c.admin.Status(ctx(s.t))
+		if err != nil {
+			return err.Error()
+		}
+		for _, p := range st.Problems {
+			if p.Code == "clock_off" && p.Subject == n.name {
+				return ""
+			}
+		}
+		return fmt.Sprint(st.Problems)
+	})
+	if why := s.c.probe(n, "?for=sign"); why != "" {
+		s.find("%s does not sign with a wall clock that is off by %s: %s", n.name, off, why)
+	}
+	w, took := s.suspend()
+	s.expectFenced(fmt.Sprintf("a wall clock off by %s", off), w, took, 10*time.Second)
+	n.order(fault.Command{Clock: &fault.Distortion{Rate: 1}})
+	eventually(s.t, 20*time.Second, n.name+" gives out tokens again", given)
+}
+
 // leaderClock bends the clocks of whoever leads.
 func leaderClock(rate float64) func(*stage) {
 	return func(s *stage) {
@@ -105,12 +164,15 @@ func leaderClock(rate float64) func(*stage) {
 	}
 }
 
-// failingDisk lets strace fail or delay what one node's syncs do.
-func failingDisk(inject string, ends bool) func(*stage) {
+// syncs are the system calls that make writes last.
+const syncs = "fsync,fdatasync"
+
+// failingDisk lets strace fail or delay such system calls of one node.
+func failingDisk(calls, inject string, ends bool) func(*stage) {
 	return func(s *stage) {
 		_, follower, _ := s.cast()
 		file := filepath.Join(follower.dir, "strace")
-		cmd := exec.Command("strace", "-f", "-q", "-e", "trace=fsync,fdatasync", "-e", "inject=fsync,fdatasync:"+inject, "-o", file, "-p", fmt.Sprint(follower.pid()))
+		cmd := exec.Command("strace", "-f", "-q", "-e", "trace="+calls, "-e", "inject="+calls+":"+inject, "-o", file, "-p", fmt.Sprint(follower.pid()))
 		if err := cmd.Start(); err != nil {
 			s.t.Fatalf("%v: run scripts/deps", err)
 		}
@@ -120,9 +182,9 @@ func failingDisk(inject string, ends bool) func(*stage) {
 		}()
 		s.stay(300 * time.Millisecond)
 		w, took := s.suspend(follower)
-		s.expectFenced("syncs of one node: "+inject, w, took, 15*time.Second)
+		s.expectFenced("the disk of one node: "+inject, w, took, 15*time.Second)
 		if ends {
-			eventually(s.t, 20*time.Second, follower.name+" stops when a sync fails", func() string {
+			eventually(s.t, 20*time.Second, follower.name+" stops when its disk fails", func() string {
 				if follower.alive() {
 					return "it goes on"
 				}

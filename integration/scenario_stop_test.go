@@ -90,9 +90,9 @@ func stopBeforeGrant(s *stage) {
 // lets it believe for a moment that it still leads.
 func zombieLeader(s *stage) {
 	leader, _, other := s.cast()
-	s.c.net.Apart(hosts(leader, other), hosts(s.c.others(leader, other)...)) // it must not be told
 	leader.at(fault.SignAdmitted, fault.Stop, 0)
-	leader.waitStopped(10 * time.Second)
+	leader.waitStopped(10 * time.Second)                                     // not cut off before: it may have to be granted a lease first
+	s.c.net.Apart(hosts(leader, other), hosts(s.c.others(leader, other)...)) // it must not be told
 	w, took := s.suspend(leader, other)
 	s.expectFenced("zombie leader", w, took, 15*time.Second)
 	leader.goOn()

@@ -46,6 +46,7 @@ var scenarios = []scenario{
 	{"clock at 0.8", false, clocks(0.8, false)},
 	{"clock at 1.3", true, clocks(1.3, false)},
 	{"leader's clock at 1.1", true, leaderClock(1.1)},
+	{"a wall clock that is set", false, wallClock},
 	{"a machine that slept", false, suspendedMachine},
 
 	{"status answers of a stale node", false, staleStatus},
@@ -55,8 +56,9 @@ var scenarios = []scenario{
 	{"a key store that takes 2 D", false, slowKeyStore},
 	{"a key store with wrong signatures", true, wrongSignatures},
 	{"a key store that is gone", false, goneKeyStore},
-	{"slow syncs", true, failingDisk("delay_enter=200000", false)},
-	{"a sync that fails", false, failingDisk("error=EIO:when=1", true)},
+	{"slow syncs", true, failingDisk(syncs, "delay_enter=200000", false)},
+	{"a sync that fails", false, failingDisk(syncs, "error=EIO:when=1", true)},
+	{"a disk that becomes read-only", false, failingDisk(syncs+",pwrite64,ftruncate", "error=EROFS", true)},
 
 	{"a node removed during a fence", false, removeDuringFence}, // the last one: the node is gone then
 }

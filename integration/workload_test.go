@@ -83,7 +83,7 @@ func (w *workload) slot(ctx context.Context, slot int, seed uint64) {
 	for generation := 0; ctx.Err() == nil; generation++ {
 		key := fmt.Sprintf("k%d-%d", slot, generation)
 		lead := &caller{w: w, key: key, client: w.c.client(), random: rand.New(rand.NewPCG(seed, uint64(generation))), versions: 1}
-		lead.change(ctx, keyOp{verb: "create"})
+		lead.change(context.WithoutCancel(ctx), keyOp{verb: "create"})
 		var wg sync.WaitGroup
 		signing, done := context.WithCancel(ctx)
 		for i := range workers {

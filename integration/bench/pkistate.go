@@ -342,15 +342,6 @@ func (f *pkiStateFile) restart() error {
 
 // rssAnon is this process's anonymous memory in MiB.
 func rssAnon() (float64, error) {
-	text, err := os.ReadFile("/proc/self/status")
-	if err != nil {
-		return 0, err
-	}
-	_, rest, ok := strings.Cut(string(text), "RssAnon:")
-	if !ok {
-		return 0, errors.New("the kernel does not say RssAnon")
-	}
-	fields := strings.Fields(rest)
-	kib, err := strconv.ParseFloat(fields[0], 64)
-	return kib / 1024, err
+	_, anonymous, err := residentMiB(os.Getpid())
+	return anonymous, err
 }

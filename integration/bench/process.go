@@ -98,17 +98,27 @@ func cpuOf(pid int) (time.Duration, error) {
 	return time.Duration(ticks) * time.Second / ticksPerSecond, nil
 }
 
-// residentMiB is the resident memory of a process.
-func residentMiB(pid int) (float64, error) {
+// residentMiB is the resident memory of a process, and how much of it is anonymous: the
+// rest are pages of files, which the kernel takes back when it needs them.
+func residentMiB(pid int) (all, anonymous float64, err error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
-		return 0, fmt.Errorf("read the memory: %w", err)
+		return 0, 0, fmt.Errorf("read the memory: %w", err)
 	}
 	for line := range strings.Lines(string(b)) {
-		if rest, ok := strings.CutPrefix(line, "VmRSS:"); ok {
-			kib, err := strconv.ParseFloat(strings.Fields(rest)[0], 64)
-			return kib / 1024, err
+		name, rest, _ := strings.Cut(line, ":")
+		into := map[string]*float64{"VmRSS": &all, "RssAnon": &anonymous}[name]
+		if into == nil {
+			continue
 		}
+		kib, err := strconv.ParseFloat(strings.Fields(rest)[0], 64)
+		if err != nil {
+			return 0, 0, fmt.Errorf("read the memory of %d: %w", pid, err)
+		}
+		*into = kib / 1024
 	}
-	return 0, fmt.Errorf("read the memory of %d: no VmRSS", pid)
+	if all == 0 || anonymous == 0 {
+		return 0, 0, fmt.Errorf("read the memory of %d: no VmRSS or no RssAnon", pid)
+	}
+	return all, anonymous, nil
 }
