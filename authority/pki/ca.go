@@ -48,8 +48,8 @@ type CA struct {
 	roots  *x509.CertPool // the chain, with the throwaway key in every CA
 	inter  *x509.CertPool
 
-	constrained bool        // something in the chain constrains names
-	proven      atomic.Bool // a verifier has accepted a leaf, and will accept every other: see verifyLeaf
+	constrained bool                             // something in the chain constrains names
+	proven      atomic.Pointer[x509.Certificate] // a leaf that a verifier has accepted, as it will every other: see verifyLeaf
 }
 
 // NewCA prepares an instance's CA certificate. chain holds the certificates above it,

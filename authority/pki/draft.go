@@ -2,7 +2,6 @@ package pki
 
 import (
 	"bytes"
-	"crypto/rand"
 	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -59,7 +58,7 @@ func (ca *CA) Draft(o Order) (*Draft, error) {
 	if err != nil {
 		return nil, err
 	}
-	trial, err := ca.try(template, o.Request.Key)
+	trial, err := ca.tryLeaf(template, o.Request.Key)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrOrder, err)
 	}
@@ -270,14 +269,4 @@ func (d *Draft) Assemble(signature []byte) ([]byte, error) {
 		return nil, fmt.Errorf("%w: put together it is none: %w", ErrOrder, err)
 	}
 	return der, nil
-}
-
-// try makes the certificate with the throwaway key of the CA's algorithm.
-func (ca *CA) try(template *x509.Certificate, subject any) (*x509.Certificate, error) {
-	template.SignatureAlgorithm = x509Algorithm(ca.alg)
-	der, err := x509.CreateCertificate(rand.Reader, template, ca.parent, subject, ca.trial.key)
-	if err != nil {
-		return nil, fmt.Errorf("encode it: %w", err)
-	}
-	return x509.ParseCertificate(der)
 }

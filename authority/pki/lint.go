@@ -91,14 +91,14 @@ func has(c *x509.Certificate, id asn1.ObjectIdentifier) bool {
 // tells about all of them: what is left to judge is the CA itself, which does not change,
 // and the lifetime, which lintAny holds within the CA's.
 func (ca *CA) verifyLeaf(c *x509.Certificate) error {
-	if ca.proven.Load() {
+	if ca.proven.Load() != nil {
 		return nil
 	}
 	if err := ca.verify(c); err != nil {
 		return err
 	}
 	if !ca.constrained {
-		ca.proven.Store(true)
+		ca.proven.Store(c)
 	}
 	return nil
 }
