@@ -12,7 +12,7 @@ import (
 // Event is a leaf of the lifecycle log as those who watch see it, on the API and in
 // webhooks alike.
 func Event(v *state.View, l *state.Leaf) wire.Event {
-	e := wire.Event{ID: wire.EventID(v.Position().Epoch, l.Index), At: wire.Time(l.At), Kind: l.Kind, Key: wire.Text(l.Key), Version: l.Version,
+	e := wire.Event{ID: wire.EventID(v.Position().Epoch, l.Index), At: wire.Time(l.At), Kind: l.Kind, Key: wire.Text(l.Key), Version: wire.Number(l.Version),
 		KID: wire.Text(l.KID), Actor: l.Actor, RequestID: wire.Text(l.RequestID), Before: wire.Text(l.Before), After: wire.Text(l.After),
 		Reason: wire.Text(l.Reason), Detail: l.Detail, Data: eventData(v, l), Index: l.Index}
 	if len(l.Serials) == 1 && l.Count <= 1 {

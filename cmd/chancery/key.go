@@ -252,7 +252,7 @@ func eventsView(value any, items []wire.Event) view {
 func eventCells(e *wire.Event) []string {
 	subject := string(e.Key)
 	if e.Version > 0 {
-		subject += "/" + number(e.Version)
+		subject += "/" + number(uint64(e.Version))
 	}
 	change := ""
 	if e.Before != "" || e.After != "" {

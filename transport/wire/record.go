@@ -9,7 +9,7 @@ type Event struct {
 	At        Time           `json:"at"`
 	Kind      string         `json:"kind"` // "key.revoked", "instance.ready", "node.joined", ...
 	Key       Text           `json:"key"`
-	Version   uint64         `json:"version,omitempty"`
+	Version   Number         `json:"version"` // null where the event is about no version
 	KID       Text           `json:"kid"`
 	Serial    Text           `json:"serial"`
 	Node      Text           `json:"node"`

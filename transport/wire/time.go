@@ -3,6 +3,7 @@ package wire
 import (
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/chancery-project/chancery/fsm/lifecycle"
@@ -93,4 +94,15 @@ func (t Text) MarshalJSON() ([]byte, error) {
 		return []byte("null"), nil
 	}
 	return json.Marshal(string(t))
+}
+
+// Number counts from one; 0 is null in JSON, and null 0.
+type Number uint64
+
+// MarshalJSON writes the number, or null.
+func (n Number) MarshalJSON() ([]byte, error) {
+	if n == 0 {
+		return []byte("null"), nil
+	}
+	return strconv.AppendUint(nil, uint64(n), 10), nil
 }

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -161,5 +162,25 @@ func TestError(t *testing.T) {
 	}
 	if Code("from_the_future").Info().Status != 500 || Code("from_the_future").Known() {
 		t.Error("an unknown code has a row")
+	}
+}
+
+// TestEventShape: whatever an event is not about is null, not left out.
+func TestEventShape(t *testing.T) {
+	b, err := json.Marshal(Event{Data: map[string]any{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, field := range []string{"key", "version", "kid", "serial", "node", "request_id", "before", "after", "reason"} {
+		if !bytes.Contains(b, []byte(`"`+field+`":null`)) {
+			t.Errorf("%s is not null in %s", field, b)
+		}
+	}
+	var back Event
+	if err := json.Unmarshal([]byte(`{"version":null,"kid":null}`), &back); err != nil || back.Version != 0 {
+		t.Errorf("%+v, %v", back, err)
+	}
+	if err := json.Unmarshal([]byte(`{"version":3}`), &back); err != nil || back.Version != 3 {
+		t.Errorf("%+v, %v", back, err)
 	}
 }
