@@ -160,7 +160,7 @@ func flood(t *testing.T, address, beginning string, n int) (stop func()) {
 					_ = conn.Close() // twice at most, which is harmless
 				}()
 				_, _ = conn.Write([]byte(beginning)) // that it was closed shows below
-				_, _ = conn.Read(buf)                 // until it is closed
+				_, _ = conn.Read(buf)                // until it is closed
 				close(open)
 			}
 		}()
