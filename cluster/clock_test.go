@@ -73,11 +73,17 @@ func TestDated(t *testing.T) {
 		if err := dated(follower); !errors.Is(err, ErrWallClock) || good() {
 			t.Errorf("off by %s: %v", off, err)
 		}
+		if got := follower.scrape()["chancery_cluster_wall_clock_usable"]; got != 0 {
+			t.Errorf("off by %s its metric says %v", off, got)
+		}
 		if s, err := follower.node.Load().Read(t.Context(), ledger.Freshness{Level: ledger.Bounded}); err != nil || time.Since(s.AsOf).Abs() > maxClockOffset {
 			t.Errorf("off by %s it reads as of %s: %v", off, s.AsOf, err)
 		}
 		follower.offset.Store(0)
 		l.eventually("it dates again", func() bool { return dated(follower) == nil && good() })
+	}
+	if got := follower.scrape()["chancery_cluster_wall_clock_usable"]; got != 1 {
+		t.Errorf("right again, its metric says %v", got)
 	}
 	if err := dated(leader); err != nil {
 		t.Errorf("the leader, beside a follower that was wrong: %v", err)

@@ -15,6 +15,7 @@ var (
 	indexDesc     = clusterDesc("fsm_index", "Index of the newest entry whose state is published here.")
 	stalenessDesc = clusterDesc("staleness_seconds", "Age of the newest proof of freshness; absent before the first.")
 	reachableDesc = clusterDesc("peers_reachable", "Other nodes heard from by the leader within 3 s, as this node knows it.")
+	datedDesc     = clusterDesc("wall_clock_usable", "1 while this node's wall clock may date what it signs.")
 	waitingDesc   = clusterDesc("proposals_waiting", "Proposals that raft has not answered yet.")
 
 	usableDesc   = clusterDesc("lease_usable", "1 while this node may release signatures.")
@@ -53,7 +54,7 @@ type collector struct{ node *Node }
 
 // Describe implements prometheus.Collector.
 func (c collector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{leaderDesc, termDesc, indexDesc, stalenessDesc, reachableDesc, waitingDesc,
+	for _, d := range []*prometheus.Desc{leaderDesc, termDesc, indexDesc, stalenessDesc, reachableDesc, datedDesc, waitingDesc,
 		usableDesc, expiresDesc, openDesc, settlingDesc, grantedDesc, refusedDesc, rejectedDesc} {
 		out <- d
 	}
@@ -66,11 +67,7 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v)
 	}
 	s := c.node.Status()
-	leads := 0.0
-	if s.Ready {
-		leads = 1
-	}
-	gauge(leaderDesc, leads)
+	gauge(leaderDesc, truth(s.Ready))
 	gauge(termDesc, float64(s.Term))
 	gauge(indexDesc, float64(c.node.View().Position().Index))
 	if p := c.node.freshest.Load(); p != nil {
@@ -83,6 +80,7 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 		}
 	}
 	gauge(reachableDesc, reachable)
+	gauge(datedDesc, truth(c.node.Dated() == nil))
 	gauge(waitingDesc, float64(len(c.node.proposals)))
 	c.leases(out, gauge)
 }
@@ -90,11 +88,7 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 func (c collector) leases(out chan<- prometheus.Metric, gauge func(*prometheus.Desc, float64)) {
 	v := c.node.View()
 	r := c.node.leaseReport(v.Position().Index)
-	usable := 0.0
-	if r.Usable {
-		usable = 1
-	}
-	gauge(usableDesc, usable)
+	gauge(usableDesc, truth(r.Usable))
 	gauge(expiresDesc, float64(r.ExpiresInMS)/1000)
 	gauge(openDesc, float64(len(v.OpenFences())))
 	gauge(settlingDesc, float64(len(v.UnsettledFences())))
@@ -113,4 +107,11 @@ func (c collector) leases(out chan<- prometheus.Metric, gauge func(*prometheus.D
 		counter(rejectedDesc, n, "holder", reason)
 	}
 	c.node.fences.metrics.Collect(out)
+}
+
+func truth(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
 }
