@@ -119,6 +119,7 @@ type granting struct {
 	grantor *lease.Grantor
 	lease   lease.Recorded
 	refused string // why there is none
+	begunNS int64  // for the record of the laboratory
 }
 
 // recordLease judges a request (G1) and takes it into the table (G2). A round of the
@@ -146,7 +147,7 @@ func (n *Node) recordLease(from lifecycle.NodeID, term uint64, r *lease.Request)
 		n.office.count(refusedMessage)
 		return granting{refused: err.Error()}
 	}
-	return granting{grantor: g, lease: rec}
+	return granting{grantor: g, lease: rec, begunNS: fault.Now()}
 }
 
 // unworthy says why a node gets no lease (G1).
@@ -181,7 +182,7 @@ func (n *Node) grant(g granting, term uint64) (*lease.Grant, string) {
 		return nil, "" // of another term than the round: nothing is said rather than something wrong
 	}
 	fault.Reached(fault.LeaseGrant)
-	fault.Record("grant", "node", grant.Node, "term", grant.Term, "min_index", grant.MinIndex, "boot", grant.Boot, "seq", grant.Seq)
+	fault.Record("grant", "node", grant.Node, "term", grant.Term, "min_index", grant.MinIndex, "boot", grant.Boot, "seq", grant.Seq, "begun_ns", g.begunNS)
 	n.office.count("")
 	return &grant, ""
 }

@@ -164,7 +164,7 @@ type event struct {
 	NodeID  string `json:"node"`    // gate, ack, grant
 	Request string `json:"request_id"`
 	Caller  string `json:"caller"`
-	BegunNS int64  `json:"begun_ns"` // gate: before the first look
+	BegunNS int64  `json:"begun_ns"` // gate: before the first look; grant: before the voters were asked to confirm it
 	Index   uint64 `json:"index"`    // gate: of the state that was looked at; fenced, settled: R; grant: min_index
 	Term    uint64 `json:"term"`
 	Point   string `json:"point"` // reached

@@ -44,8 +44,8 @@ func cutLeaderWithNonvoters(s *stage) {
 	leader, _, _ := s.cast()
 	s.cutOff("the leader with the nodes without a vote", append(s.nonvoters(), leader)...)
 	for _, e := range leader.record() {
-		if e.Name == "grant" && e.NS > s.cutNS+int64(300*time.Millisecond) && e.NS < s.healedNS {
-			s.find("%s granted a lease %s after it had lost the voters", leader.name, time.Duration(e.NS-s.cutNS))
+		if e.Name == "grant" && e.BegunNS > s.cutNS+int64(300*time.Millisecond) && e.NS < s.healedNS {
+			s.find("%s granted a lease whose confirmation began %s after it had lost the voters", leader.name, time.Duration(e.BegunNS-s.cutNS))
 		}
 	}
 }
