@@ -2,6 +2,7 @@ package integration
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"io"
@@ -173,22 +174,22 @@ type event struct {
 	node *node // whose record it is
 }
 
-// record reads what a node has recorded so far, over all its starts.
+// record reads what a node has recorded so far, over all its starts. A line that is being
+// written, of which a reader may see the beginning, is still to come.
 func (n *node) record() []event {
 	n.c.t.Helper()
-	f, err := os.Open(filepath.Join(n.dir, "record"))
+	b, err := os.ReadFile(filepath.Join(n.dir, "record"))
 	if os.IsNotExist(err) {
 		return nil
 	}
 	if err != nil {
 		n.c.t.Fatal(err)
 	}
-	defer f.Close()
 	var out []event
-	for lines := bufio.NewScanner(f); lines.Scan(); {
+	for line := range bytes.Lines(b[:bytes.LastIndexByte(b, '\n')+1]) {
 		e := event{node: n}
-		if err := json.Unmarshal(lines.Bytes(), &e); err != nil {
-			n.c.t.Fatalf("the record of %s: %v: %s", n.name, err, lines.Bytes())
+		if err := json.Unmarshal(line, &e); err != nil {
+			n.c.t.Fatalf("the record of %s: %v: %s", n.name, err, line)
 		}
 		out = append(out, e)
 	}
@@ -204,14 +205,23 @@ func (n *node) await(what string, wanted func(event) bool) event {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	if _, err := f.Seek(0, io.SeekEnd); err != nil {
+	end, err := f.Seek(0, io.SeekEnd)
+	if err == nil && end > 0 {
+		_, err = f.Seek(end-1, io.SeekStart)
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
 	in, line := bufio.NewReader(f), []byte(nil)
+	inside := end > 0 // what comes first is the end of the line before
 	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); {
 		part, err := in.ReadBytes('\n')
 		if line = append(line, part...); err == io.EOF { // the rest is still to come
 			time.Sleep(time.Millisecond)
+			continue
+		}
+		if inside {
+			inside, line = false, nil
 			continue
 		}
 		e := event{node: n}
