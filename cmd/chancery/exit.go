@@ -72,7 +72,7 @@ func (e *waitTimedOut) Error() string {
 type pendingApproval struct{ op *wire.Operation }
 
 func (e *pendingApproval) Error() string {
-	return fmt.Sprintf("waits for approval: proposal %s has %d of %d", e.op.Proposal, e.op.Have, e.op.Needs)
+	return fmt.Sprintf("waits for approval: proposal %s has %d of %d", e.op.Proposal, e.op.Standing(), e.op.Needs)
 }
 
 // cliError is an error as -o json shows it.

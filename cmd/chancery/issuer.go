@@ -250,7 +250,7 @@ func listAffected(s *session) error {
 
 func profileCommand() *cli.Command {
 	return group("profile", "what certificates of one kind look like, and who may have which names",
-		looking("list", "", "list profiles", listProfiles),
+		looking("list", "", "list profiles", listProfiles, pageFlags()...),
 		looking("show", "NAME", "show a profile", showProfile),
 		changing("set", "NAME", "add a profile, or replace one", func(s *session) error {
 			terms, err := s.profileFile()
@@ -298,7 +298,7 @@ func listProfiles(s *session) error {
 	if err != nil {
 		return err
 	}
-	l, err := c.Profiles(s.ctx)
+	l, err := pages(s, func(o ...client.Option) (wire.List[wire.Profile], error) { return c.Profiles(s.ctx, o...) })
 	if err != nil {
 		return err
 	}
@@ -306,7 +306,7 @@ func listProfiles(s *session) error {
 	for _, p := range l.Items {
 		v.add(p.Name, p.Name, profileVersion(p), orDash(strings.Join(p.Terms.ExtendedUsage, " ")), strings.Join(p.Terms.Keys, " "), p.Terms.DefaultValidity.String(), p.Terms.MaxValidity.String())
 	}
-	return s.show(v)
+	return s.showPage(v, l.Next)
 }
 
 func profileVersion(p wire.Profile) string {

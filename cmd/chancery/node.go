@@ -13,7 +13,7 @@ import (
 
 func nodeCommand() *cli.Command {
 	return group("node", "the members of the cluster",
-		looking("list", "", "list nodes", listNodes),
+		looking("list", "", "list nodes", listNodes, pageFlags()...),
 		looking("show", "NAME", "show a node", showNode),
 		changing("token", "", "make a token that lets one node in, once", nodeToken,
 			&cli.StringFlag{Name: "ttl", Usage: "how long it may be used", DefaultText: "10m"},
@@ -65,7 +65,7 @@ func listNodes(s *session) error {
 	if err != nil {
 		return err
 	}
-	l, err := c.Nodes(s.ctx)
+	l, err := pages(s, func(o ...client.Option) (wire.List[wire.Node], error) { return c.Nodes(s.ctx, o...) })
 	if err != nil {
 		return err
 	}
@@ -74,7 +74,7 @@ func listNodes(s *session) error {
 		v.add(n.Name, n.Name, lifecycle.NodeID(n.ID).Short(), string(n.Status), strings.Join(n.Roles, ","), yesNo(n.Leader), n.Addrs.API, n.Addrs.Public, n.Addrs.Node,
 			n.Version, n.Driver, when(n.Joined.At))
 	}
-	return s.show(v)
+	return s.showPage(v, l.Next)
 }
 
 func showNode(s *session) error {

@@ -209,7 +209,7 @@ func operationView(op *wire.Operation) view {
 		v.pair("reached", reachedText(op))
 	}
 	if op.Proposal != "" {
-		v.pair("proposal", fmt.Sprintf("%s, %d of %d approvals", op.Proposal, op.Have, op.Needs))
+		v.pair("proposal", fmt.Sprintf("%s, %d of %d approvals", op.Proposal, op.Standing(), op.Needs))
 	}
 	if op.ExpiresAt != 0 {
 		v.pair("expires", when(op.ExpiresAt))

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/pem"
 	"slices"
+	"strings"
 
 	"github.com/chancery-project/chancery/authority"
 	"github.com/chancery-project/chancery/authority/access"
@@ -28,7 +29,7 @@ func issuerRoutes() []*route {
 		changing("issuer.csr", wire.PathIssuerRequest, "The certificate request of this node's instance of an external issuer", (*call).requestCACert).as(sign, wire.MaxSignBytes).answers(of[wire.CACertRequest]()),
 		changing("issuer.import", wire.PathImportCACert, "Bring the CA certificate of an external issuer's instance", (*call).importCACert).governed(),
 		reading[wire.List[wire.Certificate]]("issuer.affected", wire.PathAffected, "Certificates that one node's instance signed and that have not ended", (*call).affected, with(paged, wire.QueryNode)...),
-		reading[wire.List[wire.Profile]]("profile.list", wire.PathProfiles, "Profiles, built-in ones included", (*call).listProfiles),
+		reading[wire.List[wire.Profile]]("profile.list", wire.PathProfiles, "Profiles in name order, built-in ones included, all of them unless a limit is given", (*call).listProfiles, paged...),
 		reading[wire.Profile]("profile.show", wire.PathProfile, "A profile", (*call).showProfile),
 		changing("profile.set", wire.PathProfile, "Add a profile, or replace one", (*call).setProfile).governed(),
 		changing("profile.put", wire.PathProfile, "The same: a profile takes the place of the one there is", (*call).setProfile).by("PUT").governed(),
@@ -244,7 +245,9 @@ func (c *call) listProfiles() (any, error) {
 			items = append(items, c.profileView(pki.Builtin(name)))
 		}
 	}
-	return listOf(c, items, ""), nil
+	slices.SortFunc(items, func(a, b wire.Profile) int { return strings.Compare(a.Name, b.Name) })
+	items, next, err := pageOrAll(c, items, func(p wire.Profile) string { return p.Name })
+	return listOf(c, items, next), err
 }
 
 func (c *call) showProfile() (any, error) {

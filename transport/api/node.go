@@ -57,7 +57,8 @@ func (c *call) listNodes() (any, error) {
 	for _, n := range c.snap.Nodes() {
 		items = append(items, c.node(n))
 	}
-	return listOf(c, items, ""), nil
+	items, next, err := pageOrAll(c, items, func(n wire.Node) string { return n.ID })
+	return listOf(c, items, next), err
 }
 
 func (c *call) showNode() (any, error) {

@@ -325,7 +325,7 @@ func (c *call) listOperations() (any, error) {
 			break
 		}
 	}
-	out := wire.List[*wire.Operation]{}
+	out := listOf(c, []*wire.Operation{}, "")
 	for n := len(found) - 1; n >= 0; n-- {
 		if len(out.Items) == limit {
 			out.Next = wire.Text(found[n+1].RequestID)

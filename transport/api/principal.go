@@ -29,6 +29,15 @@ func page[T any](c *call, all []T, name func(T) string) (items []T, next wire.Te
 	return all, next, nil
 }
 
+// pageOrAll is page where a limit or a cursor asks for one: short lists that callers take
+// for whole.
+func pageOrAll[T any](c *call, all []T, name func(T) string) (items []T, next wire.Text, err error) {
+	if !c.query.Has(wire.QueryLimit) && !c.query.Has(wire.QueryCursor) {
+		return all, "", nil
+	}
+	return page(c, all, name)
+}
+
 // listOf makes a list answer.
 func listOf[T any](c *call, items []T, next wire.Text) wire.List[T] {
 	pos := transport.Position(c.snap.Position())

@@ -34,7 +34,7 @@ func proposalRoutes() []*route {
 // pending fills in what an operation waits for, and reports whether it does: not when
 // the proposal was executed, or never will be.
 func pending(op *wire.Operation, v *state.View, p *lifecycle.Proposal) bool {
-	op.Proposal, op.Needs, op.Have, op.ExpiresAt = p.ID, p.Needs, v.Standing(p), wire.Time(p.ExpiresAt)
+	op.Proposal, op.Needs, op.Have, op.ExpiresAt = p.ID, p.Needs, new(v.Standing(p)), wire.Time(p.ExpiresAt)
 	switch p.Status {
 	case lifecycle.ProposalExecuted:
 		op.ExpiresAt = 0
@@ -43,7 +43,7 @@ func pending(op *wire.Operation, v *state.View, p *lifecycle.Proposal) bool {
 		op.Status, op.Next = wire.PendingApproval, []string{"chancery proposal show " + p.ID, "chancery wait " + op.RequestID + " --for " + wire.Approved}
 		return true
 	case lifecycle.ProposalExpired:
-		op.Error = wire.Errorf(wire.ProposalExpired, "%s expired at %s with %d of %d approvals", p.ID, p.ExpiresAt, op.Have, p.Needs).WithHint("ask again")
+		op.Error = wire.Errorf(wire.ProposalExpired, "%s expired at %s with %d of %d approvals", p.ID, p.ExpiresAt, *op.Have, p.Needs).WithHint("ask again")
 	default:
 		op.Error = wire.Errorf(wire.ProposalNotOpen, "%s was %s at %s by %s", p.ID, p.Status, p.EndedAt, p.EndedBy)
 		if p.Comment != "" {
@@ -226,9 +226,9 @@ func (c *call) voted(a asked, r authority.Result, err error) (any, error) {
 		return out, err
 	}
 	if p := c.snap.Proposal(a.subject); p != nil {
-		op.Proposal, op.Needs, op.Have = p.ID, p.Needs, len(p.Approvals)
+		op.Proposal, op.Needs, op.Have = p.ID, p.Needs, new(len(p.Approvals))
 		if !p.Status.Ended() {
-			op.Have = c.snap.Standing(p)
+			op.Have = new(c.snap.Standing(p))
 		}
 	}
 	return op, nil

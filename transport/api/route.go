@@ -154,7 +154,7 @@ func accessRoutes() []*route {
 
 func nodeRoutes() []*route {
 	return []*route{
-		reading[wire.List[wire.Node]]("node.list", wire.PathNodes, "Members and former members", (*call).listNodes),
+		reading[wire.List[wire.Node]]("node.list", wire.PathNodes, "Members and former members, all of them unless a limit is given", (*call).listNodes, paged...),
 		reading[wire.Node]("node.show", wire.PathNode, "A node", (*call).showNode),
 		changing("node.token", wire.PathJoinTokens, "Let one node in", (*call).createJoinToken).answers(of[wire.JoinToken]()),
 		changing("node.promote", wire.PathPromote, "Give a node a vote, or let it sign", (*call).promoteNode).waits(command.KindSetNodeRoles),

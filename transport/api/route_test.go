@@ -4,6 +4,8 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -232,4 +234,39 @@ func TestJWSAndJWT(t *testing.T) {
 	refused(t, n.ask("signer", "POST", path, wire.JWTRequest{Claims: json.RawMessage(`{"exp":1}`)}), wire.ClaimsRefused)
 	refused(t, n.ask("signer", "POST", path, `{}`), wire.Invalid)
 	refused(t, n.ask("signer", "POST", path, wire.JWTRequest{Claims: json.RawMessage(`{}`), Type: "evil"}), wire.ClaimsRefused)
+}
+
+// TestEveryListHasAPosition: profiles and operations page by page, and each page says of
+// which state it is.
+func TestEveryListHasAPosition(t *testing.T) {
+	n := start(t)
+	for _, name := range []string{"ci-a", "ci-b", "ci-c"} {
+		k := createCI
+		k.Name = name
+		get[wire.Operation](t, n.ask("admin", "POST", wire.PathKeys, k))
+	}
+	type item = map[string]any
+	ids := func(items []item) (out []string) {
+		for _, it := range items {
+			out = append(out, fmt.Sprint(it["name"], it["request_id"]))
+		}
+		return out
+	}
+	for _, path := range []string{wire.PathProfiles, wire.PathOperations, wire.PathNodes, wire.PathKeys, wire.PathPrincipals} {
+		whole := get[wire.List[item]](t, n.ask("admin", "GET", path, nil))
+		var paged []item
+		for cursor := ""; ; {
+			l := get[wire.List[item]](t, n.ask("admin", "GET", path+"?limit=1&cursor="+cursor, nil))
+			if len(l.Items) > 1 || l.Position == nil || l.Position.Index == 0 || l.AsOf == 0 {
+				t.Fatalf("%s: a page of %d at %v as of %v", path, len(l.Items), l.Position, l.AsOf)
+			}
+			paged = append(paged, l.Items...)
+			if cursor = string(l.Next); cursor == "" {
+				break
+			}
+		}
+		if !slices.Equal(ids(paged), ids(whole.Items)) || len(paged) == 0 {
+			t.Errorf("%s: page by page %v, at once %v", path, ids(paged), ids(whole.Items))
+		}
+	}
 }

@@ -60,7 +60,7 @@ type Operation struct {
 	Status           string           `json:"status,omitempty"`   // PendingApproval
 	Proposal         string           `json:"proposal,omitempty"` // that the change waits for, or was carried out by
 	Needs            int              `json:"needs,omitempty"`
-	Have             int              `json:"have,omitempty"`
+	Have             *int             `json:"have,omitempty"` // approvals that stand; nil where nothing waits or waited for any
 	ExpiresAt        Time             `json:"expires_at,omitzero"`
 	Error            *Error           `json:"error,omitempty"` // refused: what a repeat is answered with
 	Position         Position         `json:"position"`
@@ -118,6 +118,14 @@ type FencedNode struct {
 	Node    string `json:"node"`
 	Outcome string `json:"outcome"`
 	At      Time   `json:"at"`
+}
+
+// Standing is how many approvals stand.
+func (o *Operation) Standing() int {
+	if o.Have == nil {
+		return 0
+	}
+	return *o.Have
 }
 
 // Missing lists the nodes that may still have the right.
