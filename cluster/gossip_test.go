@@ -70,7 +70,7 @@ func TestGossip(t *testing.T) {
 	go func() {
 		var err error
 		for range 3 { // each makes a write to its record of b
-			err = errors.Join(err, b.list.UpdateNode(time.Second))
+			err = errors.Join(err, b.list.UpdateNode(patience))
 		}
 		said <- err
 	}()
